@@ -1,0 +1,1 @@
+"""Partitions as replicas: leader state, the high watermark, and everyone who waits for it to move."""

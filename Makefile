@@ -1,0 +1,48 @@
+# Every target makes its own virtual environment when there is none; VENV=... uses another one.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.kbroker-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench bench-quick kill container clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	touch $@
+
+run: $(READY) ## start a broker on 127.0.0.1:9092, data in ./kbroker-data
+	$(BIN)/kbroker serve
+
+test: $(READY) ## all tests, end-to-end ones with real clients included
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY) ## format, style, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house
+
+format: $(READY) ## let ruff rewrite what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## the benchmark table (about five minutes)
+	$(BIN)/python -m tests.bench
+
+bench-quick: $(READY) ## the same, shorter and noisier
+	$(BIN)/python -m tests.bench --quick
+
+kill: $(READY) ## kill -9 the broker twenty times under load and check every record
+	$(BIN)/python -m tests.kill --kills 20 --seed 1
+
+container: $(READY) ## build the image with buildah and start it (Debian, root)
+	$(BIN)/python -m pytest -m container tests/container
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

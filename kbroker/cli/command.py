@@ -1,0 +1,79 @@
+"""The command line: ``kbroker serve``, ``kbroker wire decode``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 9092
+DEFAULT_DATA_DIR = "./kbroker-data"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with the command's exit code."""
+    options = _parser().parse_args(arguments)
+    # Each command's code is imported when it is the one that runs: the start of the broker is timed.
+    if options.command == "serve":
+        from kbroker.cli.serve import serve
+
+        sys.exit(serve(options))
+    from kbroker.cli.wire_decode import decode
+
+    sys.exit(decode(options))
+
+
+def _version() -> str:
+    try:
+        return version("kbroker")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kbroker", description="A Kafka broker in Python.")
+    parser.add_argument("--version", action="version", version=f"kbroker {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="start a broker", description=_SERVE_DESCRIPTION))
+    wire = commands.add_parser("wire", help="look at protocol bytes")
+    wire_commands = wire.add_subparsers(dest="wire_command", required=True, metavar="COMMAND")
+    _add_decode(wire_commands.add_parser("decode", help="print a message readably"))
+    return parser
+
+
+_SERVE_DESCRIPTION = """
+Start a broker and serve until SIGTERM or SIGINT. Prints one line beginning "kbroker ready" on standard output
+when clients can connect; everything else goes to standard error.
+Settings, in rising priority: Kafka's defaults, --config, KAFKA_* environment variables, --override.
+"""
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host", help=f"address to listen on (default {DEFAULT_HOST}); the same as listeners=PLAINTEXT://HOST:PORT"
+    )
+    parser.add_argument("--port", type=int, help=f"port to listen on (default {DEFAULT_PORT}); 0 takes a free one")
+    parser.add_argument("--data-dir", help=f"where the data lives (default {DEFAULT_DATA_DIR}, or log.dirs)")
+    parser.add_argument("--config", metavar="FILE", help="a Kafka server.properties file")
+    parser.add_argument(
+        "--override", metavar="KEY=VALUE", action="append", default=[], help="set one Kafka broker setting; repeatable"
+    )
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=["debug", "info", "warning", "error"],
+        help="how much to say on standard error (default info)",
+    )
+
+
+def _add_decode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--api", required=True, help="name of the API, for example Fetch")
+    parser.add_argument("--version", required=True, type=int, dest="api_version")
+    direction = parser.add_mutually_exclusive_group(required=True)
+    direction.add_argument("--request", metavar="FILE|HEX", help="a request's body: a file, or hexadecimal digits")
+    direction.add_argument("--response", metavar="FILE|HEX", help="a response's body")
+    parser.add_argument(
+        "--with-header", action="store_true", help="the bytes begin with the request or response header"
+    )

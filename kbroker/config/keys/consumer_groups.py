@@ -1,0 +1,235 @@
+"""Broker keys: consumer and streams groups (KIP-848, KIP-1071)."""
+
+from __future__ import annotations
+
+from kbroker.config.declare import CLUSTER_WIDE, LOW, boolean, int32, int64, java_class, string, string_list
+from kbroker.config.limits import INT32_MAX
+from kbroker.config.validators import ListOf, OneOf, at_least
+
+KEYS = (
+    int32(
+        "group.consumer.session.timeout.ms",
+        45_000,
+        "Time without a heartbeat after which a member of a consumer group is removed.",
+        at_least(1),
+    ),
+    int32(
+        "group.consumer.min.session.timeout.ms",
+        45_000,
+        "Shortest session timeout that a consumer group may be configured with.",
+        at_least(1),
+    ),
+    int32(
+        "group.consumer.max.session.timeout.ms",
+        60_000,
+        "Longest session timeout that a consumer group may be configured with.",
+        at_least(1),
+    ),
+    int32(
+        "group.consumer.heartbeat.interval.ms",
+        5_000,
+        "Heartbeat interval given to members of consumer groups.",
+        at_least(1),
+    ),
+    int32(
+        "group.consumer.min.heartbeat.interval.ms",
+        5_000,
+        "Shortest heartbeat interval that a consumer group may be configured with.",
+        at_least(1),
+    ),
+    int32(
+        "group.consumer.max.heartbeat.interval.ms",
+        15_000,
+        "Longest heartbeat interval that a consumer group may be configured with.",
+        at_least(1),
+    ),
+    int32(
+        "group.consumer.max.size",
+        INT32_MAX,
+        "Members that a consumer group may have.",
+        at_least(1),
+    ),
+    string_list(
+        "group.consumer.assignors",
+        ("uniform", "range"),
+        "Server-side assignors of consumer groups, the first one being the default.",
+        ListOf(empty_allowed=False),
+    ),
+    int32(
+        "group.consumer.assignment.interval.ms",
+        1_000,
+        "Shortest time between two assignments of a consumer group.",
+        at_least(0),
+        dynamic=CLUSTER_WIDE,
+    ),
+    int32(
+        "group.consumer.min.assignment.interval.ms",
+        0,
+        "Smallest assignment interval that a consumer group may be configured with.",
+        at_least(0),
+    ),
+    int32(
+        "group.consumer.max.assignment.interval.ms",
+        15_000,
+        "Largest assignment interval that a consumer group may be configured with.",
+        at_least(0),
+    ),
+    boolean(
+        "group.consumer.assignor.offload.enable",
+        True,
+        "Compute consumer group assignments outside the coordinator's own thread.",
+        dynamic=CLUSTER_WIDE,
+        internal=True,
+    ),
+    int32(
+        "group.consumer.regex.refresh.interval.ms",
+        600_000,
+        "Time between two evaluations of regular-expression subscriptions.",
+        at_least(10_000),
+        internal=True,
+    ),
+    string(
+        "group.consumer.migration.policy",
+        "bidirectional",
+        "Which conversions between classic and consumer groups happen by themselves.",
+        OneOf("DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL", ignore_case=True),
+    ),
+    int32(
+        "group.streams.session.timeout.ms",
+        45_000,
+        "Time without a heartbeat after which a member of a streams group is removed.",
+        at_least(1),
+    ),
+    int32(
+        "group.streams.min.session.timeout.ms",
+        45_000,
+        "Shortest session timeout that a streams group may be configured with.",
+        at_least(1),
+    ),
+    int32(
+        "group.streams.max.session.timeout.ms",
+        60_000,
+        "Longest session timeout that a streams group may be configured with.",
+        at_least(1),
+    ),
+    int32(
+        "group.streams.heartbeat.interval.ms",
+        5_000,
+        "Heartbeat interval given to members of streams groups.",
+        at_least(1),
+    ),
+    int32(
+        "group.streams.min.heartbeat.interval.ms",
+        5_000,
+        "Shortest heartbeat interval that a streams group may be configured with.",
+        at_least(1),
+    ),
+    int32(
+        "group.streams.max.heartbeat.interval.ms",
+        15_000,
+        "Longest heartbeat interval that a streams group may be configured with.",
+        at_least(1),
+    ),
+    int32(
+        "group.streams.max.size",
+        INT32_MAX,
+        "Members that a streams group may have.",
+        at_least(1),
+    ),
+    int32(
+        "group.streams.initial.rebalance.delay.ms",
+        3_000,
+        "How long a new streams group waits for more members before its first assignment.",
+        at_least(0),
+    ),
+    string_list(
+        "group.streams.assignors",
+        ("sticky",),
+        "Task assignors of streams groups, the first one being the default.",
+        ListOf(empty_allowed=False),
+    ),
+    int32(
+        "group.streams.assignment.interval.ms",
+        1_000,
+        "Shortest time between two assignments of a streams group.",
+        at_least(0),
+        dynamic=CLUSTER_WIDE,
+    ),
+    int32(
+        "group.streams.min.assignment.interval.ms",
+        0,
+        "Smallest assignment interval that a streams group may be configured with.",
+        at_least(0),
+    ),
+    int32(
+        "group.streams.max.assignment.interval.ms",
+        15_000,
+        "Largest assignment interval that a streams group may be configured with.",
+        at_least(0),
+    ),
+    boolean(
+        "group.streams.assignor.offload.enable",
+        True,
+        "Compute streams group assignments outside the coordinator's own thread.",
+        dynamic=CLUSTER_WIDE,
+        internal=True,
+    ),
+    int32(
+        "group.streams.num.standby.replicas",
+        0,
+        "Standby replicas of each task.",
+        at_least(0),
+    ),
+    int32(
+        "group.streams.max.standby.replicas",
+        2,
+        "Most standby replicas that a streams group may be configured with.",
+        at_least(0),
+    ),
+    int32(
+        "group.streams.num.warmup.replicas",
+        2,
+        "Most warm-up tasks of a streams group at one time.",
+        at_least(0),
+        internal=True,
+    ),
+    int32(
+        "group.streams.max.warmup.replicas",
+        20,
+        "Most warm-up tasks that a streams group may be configured with.",
+        at_least(0),
+        internal=True,
+    ),
+    int64(
+        "group.streams.acceptable.recovery.lag",
+        10_000,
+        "Lag in offsets up to which a client counts as caught up for an active task.",
+        at_least(0),
+        internal=True,
+    ),
+    int32(
+        "group.streams.task.offset.interval.ms",
+        60_000,
+        "Time between two reports of changelog offsets of warm-up tasks.",
+        at_least(1),
+        internal=True,
+    ),
+    int32(
+        "group.streams.min.task.offset.interval.ms",
+        15_000,
+        "Shortest task offset interval that a streams group may be configured with.",
+        at_least(1),
+        internal=True,
+    ),
+    string_list(
+        "group.streams.rack.aware.assignment.tags",
+        (),
+        "Client tags over which standby tasks are spread.",
+        importance=LOW,
+    ),
+    java_class(
+        "group.streams.topology.description.plugin.class",
+        None,
+        "Java class that takes topology descriptions of streams groups.",
+    ),
+)

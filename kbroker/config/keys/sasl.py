@@ -1,0 +1,337 @@
+"""Broker keys: SASL authentication and delegation tokens."""
+
+from __future__ import annotations
+
+from kbroker.config.declare import (
+    HIGH,
+    LOW,
+    PER_BROKER,
+    boolean,
+    double,
+    int16,
+    int32,
+    int64,
+    java_class,
+    password,
+    string,
+    string_list,
+)
+from kbroker.config.validators import Between, OneOf, at_least
+
+KEYS = (
+    string_list(
+        "sasl.enabled.mechanisms",
+        ("GSSAPI",),
+        "SASL mechanisms that clients may use.",
+        dynamic=PER_BROKER,
+    ),
+    password(
+        "sasl.jaas.config",
+        None,
+        "Login module and credentials, in JAAS syntax.",
+        dynamic=PER_BROKER,
+    ),
+    string(
+        "sasl.mechanism.inter.broker.protocol",
+        "GSSAPI",
+        "SASL mechanism between brokers.",
+        dynamic=PER_BROKER,
+    ),
+    string(
+        "sasl.mechanism.controller.protocol",
+        "GSSAPI",
+        "SASL mechanism towards controllers.",
+        importance=HIGH,
+    ),
+    int32(
+        "sasl.server.max.receive.size",
+        524_288,
+        "Largest message accepted before and during authentication.",
+    ),
+    java_class(
+        "sasl.server.callback.handler.class",
+        None,
+        "Java class that answers SASL callbacks of the server side.",
+    ),
+    java_class(
+        "sasl.client.callback.handler.class",
+        None,
+        "Java class that answers SASL callbacks of the client side.",
+    ),
+    java_class(
+        "sasl.login.callback.handler.class",
+        None,
+        "Java class that answers login callbacks.",
+    ),
+    java_class(
+        "sasl.login.class",
+        None,
+        "Java class that performs the login.",
+    ),
+    int32(
+        "sasl.login.connect.timeout.ms",
+        None,
+        "Connection timeout towards the identity provider.",
+        importance=LOW,
+    ),
+    int32(
+        "sasl.login.read.timeout.ms",
+        None,
+        "Read timeout towards the identity provider.",
+        importance=LOW,
+    ),
+    int64(
+        "sasl.login.retry.backoff.ms",
+        100,
+        "First pause before a login is retried.",
+        importance=LOW,
+    ),
+    int64(
+        "sasl.login.retry.backoff.max.ms",
+        10_000,
+        "Longest pause before a login is retried.",
+        importance=LOW,
+    ),
+    double(
+        "sasl.login.refresh.window.factor",
+        0.8,
+        "Share of a credential's lifetime after which it is refreshed.",
+        dynamic=PER_BROKER,
+    ),
+    double(
+        "sasl.login.refresh.window.jitter",
+        0.05,
+        "Random share of a credential's lifetime added before it is refreshed.",
+        dynamic=PER_BROKER,
+    ),
+    int16(
+        "sasl.login.refresh.min.period.seconds",
+        60,
+        "Shortest time between two refreshes of a credential.",
+        dynamic=PER_BROKER,
+    ),
+    int16(
+        "sasl.login.refresh.buffer.seconds",
+        300,
+        "Time before expiry by which a credential should be refreshed.",
+        dynamic=PER_BROKER,
+    ),
+    string(
+        "sasl.kerberos.service.name",
+        None,
+        "Kerberos service name of the brokers.",
+        dynamic=PER_BROKER,
+    ),
+    string(
+        "sasl.kerberos.kinit.cmd",
+        "/usr/bin/kinit",
+        "Path of the kinit command.",
+        dynamic=PER_BROKER,
+    ),
+    double(
+        "sasl.kerberos.ticket.renew.window.factor",
+        0.8,
+        "Share of a ticket's lifetime after which it is renewed.",
+        dynamic=PER_BROKER,
+    ),
+    double(
+        "sasl.kerberos.ticket.renew.jitter",
+        0.05,
+        "Random share added to the renewal time of a ticket.",
+        dynamic=PER_BROKER,
+    ),
+    int64(
+        "sasl.kerberos.min.time.before.relogin",
+        60_000,
+        "Pause of the Kerberos login between two refreshes, in milliseconds.",
+        dynamic=PER_BROKER,
+    ),
+    string_list(
+        "sasl.kerberos.principal.to.local.rules",
+        ("DEFAULT",),
+        "Rules that turn Kerberos principals into short names.",
+        dynamic=PER_BROKER,
+    ),
+    string(
+        "sasl.oauthbearer.scope",
+        None,
+        "Scope that a token request asks for.",
+    ),
+    string(
+        "sasl.oauthbearer.scope.claim.name",
+        "scope",
+        "Claim that holds the scopes of a token.",
+        importance=LOW,
+    ),
+    string(
+        "sasl.oauthbearer.sub.claim.name",
+        "sub",
+        "Claim that holds the subject of a token.",
+        importance=LOW,
+    ),
+    string(
+        "sasl.oauthbearer.token.endpoint.url",
+        None,
+        "Address of the identity provider's token endpoint.",
+    ),
+    string(
+        "sasl.oauthbearer.jwks.endpoint.url",
+        None,
+        "Address of the identity provider's signing keys.",
+    ),
+    int64(
+        "sasl.oauthbearer.jwks.endpoint.refresh.ms",
+        3_600_000,
+        "Time between two refreshes of the signing keys.",
+        importance=LOW,
+    ),
+    int64(
+        "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
+        100,
+        "First pause before the signing keys are fetched again.",
+        importance=LOW,
+    ),
+    int64(
+        "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms",
+        10_000,
+        "Longest pause before the signing keys are fetched again.",
+        importance=LOW,
+    ),
+    int32(
+        "sasl.oauthbearer.clock.skew.seconds",
+        30,
+        "Difference between the clocks of broker and identity provider that is tolerated.",
+        importance=LOW,
+    ),
+    string_list(
+        "sasl.oauthbearer.expected.audience",
+        (),
+        "Audiences of which a token must name one.",
+        importance=HIGH,
+    ),
+    string(
+        "sasl.oauthbearer.expected.issuer",
+        None,
+        "Issuer that a token must come from.",
+        importance=HIGH,
+    ),
+    boolean(
+        "sasl.oauthbearer.allow.unverified.audience",
+        False,
+        "Accept tokens without checking their audience.",
+    ),
+    boolean(
+        "sasl.oauthbearer.allow.unverified.issuer",
+        False,
+        "Accept tokens without checking their issuer.",
+    ),
+    java_class(
+        "sasl.oauthbearer.jwt.retriever.class",
+        "org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever",
+        "Java class that fetches tokens.",
+    ),
+    java_class(
+        "sasl.oauthbearer.jwt.validator.class",
+        "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator",
+        "Java class that checks tokens.",
+    ),
+    string(
+        "sasl.oauthbearer.client.credentials.client.id",
+        None,
+        "Client id sent to the identity provider.",
+    ),
+    password(
+        "sasl.oauthbearer.client.credentials.client.secret",
+        None,
+        "Client secret sent to the identity provider.",
+    ),
+    string(
+        "sasl.oauthbearer.assertion.algorithm",
+        "RS256",
+        "Algorithm that signs the assertion sent to the identity provider.",
+        OneOf("ES256", "RS256", ignore_case=True),
+    ),
+    string(
+        "sasl.oauthbearer.assertion.file",
+        None,
+        "File with a ready-made assertion.",
+    ),
+    string(
+        "sasl.oauthbearer.assertion.template.file",
+        None,
+        "File with header and claims to start an assertion from.",
+    ),
+    string(
+        "sasl.oauthbearer.assertion.private.key.file",
+        None,
+        "PEM file with the key that signs assertions.",
+    ),
+    password(
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        None,
+        "Passphrase of the key that signs assertions.",
+    ),
+    string(
+        "sasl.oauthbearer.assertion.claim.aud",
+        None,
+        "Audience claim of the assertion.",
+    ),
+    string(
+        "sasl.oauthbearer.assertion.claim.iss",
+        None,
+        "Issuer claim of the assertion.",
+    ),
+    string(
+        "sasl.oauthbearer.assertion.claim.sub",
+        None,
+        "Subject claim of the assertion.",
+    ),
+    boolean(
+        "sasl.oauthbearer.assertion.claim.jti.include",
+        False,
+        "Give each assertion an id of its own.",
+    ),
+    int32(
+        "sasl.oauthbearer.assertion.claim.exp.seconds",
+        300,
+        "Seconds after which an assertion expires.",
+        Between(0, 86_400),
+        importance=LOW,
+    ),
+    int32(
+        "sasl.oauthbearer.assertion.claim.nbf.seconds",
+        60,
+        "Seconds in the past from which an assertion is valid.",
+        Between(0, 3_600),
+        importance=LOW,
+    ),
+    int64(
+        "connections.max.reauth.ms",
+        0,
+        "Session lifetime after which a client must authenticate again; 0 for never.",
+    ),
+    password(
+        "delegation.token.secret.key",
+        None,
+        "Secret that signs delegation tokens, the same on every broker.",
+    ),
+    int64(
+        "delegation.token.max.lifetime.ms",
+        604_800_000,
+        "Age beyond which a delegation token cannot be renewed.",
+        at_least(1),
+    ),
+    int64(
+        "delegation.token.expiry.time.ms",
+        86_400_000,
+        "Time for which a delegation token is valid before it must be renewed.",
+        at_least(1),
+    ),
+    int64(
+        "delegation.token.expiry.check.interval.ms",
+        3_600_000,
+        "Time between two removals of expired delegation tokens.",
+        at_least(1),
+        importance=LOW,
+    ),
+)

@@ -1,0 +1,84 @@
+"""What coordination needs from the rest of the broker; ``broker.py`` hands it in, tests hand in fakes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from wire.records import Record
+
+
+class Producer(NamedTuple):
+    """The transactional producer on whose behalf a coordinator appends."""
+
+    producer_id: int
+    producer_epoch: int
+
+
+class ShardLog(Protocol):
+    """The log of one partition of a coordinator's topic, on the broker that leads it.
+
+    Every method may raise ApiError: NOT_LEADER_OR_FOLLOWER when the partition is led elsewhere or deleted,
+    KAFKA_STORAGE_ERROR when its disk failed, NOT_ENOUGH_REPLICAS and MESSAGE_TOO_LARGE on appends.
+    """
+
+    @property
+    def high_watermark(self) -> int:
+        """Everything below this offset is committed. It never moves back."""
+        ...
+
+    @property
+    def batch_bytes_max(self) -> int:
+        """The partition's ``max.message.bytes``."""
+        ...
+
+    def append(self, records: Sequence[Record], producer: Producer | None = None) -> int:
+        """Append one batch, transactional if a producer is given; returns the offset after its last record.
+
+        The offsets in ``records`` count from 0; the log puts its own end in front.
+        """
+        ...
+
+    def append_end_transaction_marker(
+        self, producer: Producer, *, coordinator_epoch: int, committed: bool, timestamp_ms: int
+    ) -> int:
+        """Append the control batch that ends a transaction; returns the offset after it."""
+        ...
+
+    async def wait_committed(self, offset: int) -> None:
+        """Return when the high watermark has reached ``offset``; ApiError when it never will."""
+        ...
+
+    def read_all(self) -> Iterator[memoryview | bytes | bytearray]:
+        """The whole log in order, from its start to the end it had at the call, in pieces of whole batches."""
+        ...
+
+
+class Clock(Protocol):
+    """The part of the World that the runtime uses."""
+
+    def wall_clock_ms(self) -> int: ...
+
+    def monotonic(self) -> float:
+        """Seconds; the clock of trio's deadlines."""
+        ...
+
+
+class World(Clock, Protocol):
+    """The part of the World that the group coordinator uses."""
+
+    def uuid4(self) -> uuid.UUID: ...
+
+
+class RequestOrigin(Protocol):
+    """Where a request came from, and in which version; the handlers' RequestContext has these."""
+
+    @property
+    def api_version(self) -> int: ...
+
+    @property
+    def client_id(self) -> str | None: ...
+
+    @property
+    def client_host(self) -> str: ...

@@ -1,0 +1,272 @@
+"""Incremental fetch sessions (KIP-227), without I/O: what a Fetch request asks for, and what may stay unsaid.
+
+A consumer that fetches many partitions names them once. The broker remembers them in a session; later requests
+carry changes only, and responses carry only partitions that have something new. Kafka's FetchSession.scala:
+
+    request epoch            session            becomes
+    0  (initial)             removed if named   a new session, epoch 1, when the cache has room for it
+    -1 (final)               removed if named   a fetch without a session
+    n, session has epoch n   changes applied    an incremental fetch; session epoch n+1 (wraps to 1)
+    n, another epoch         untouched          INVALID_FETCH_SESSION_EPOCH
+    n, session unknown       -                  FETCH_SESSION_ID_NOT_FOUND
+    n, left without partitions                  the session is removed; a fetch without one
+
+The cache holds ``slots_max`` sessions. A new one takes the place of one unused for two minutes, or of a smaller
+one that has lived as long; sessions of followers are not pushed out by consumers.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from wire.errors import ErrorCode
+from wire.messages.fetch import FetchRequest, FetchResponse
+from wire.schema import ZERO_UUID
+
+PartitionData = FetchResponse.FetchableTopicResponse.PartitionData
+TopicKey = str | uuid.UUID
+
+EVICTION_MS = 120_000
+INITIAL_EPOCH = 0
+FINAL_EPOCH = -1
+NO_SESSION = 0
+_EPOCH_MAX = 2**31 - 1
+_TOPIC_IDS_SINCE = 13
+
+
+class FetchTarget:
+    """One partition of a fetch: what the client asked for, and what a session last told it."""
+
+    __slots__ = (
+        "bytes_max",
+        "current_leader_epoch",
+        "fetch_offset",
+        "index",
+        "last_fetched_epoch",
+        "sent_high_watermark",
+        "sent_log_start_offset",
+        "topic",
+        "topic_id",
+    )
+
+    def __init__(
+        self, topic: str, topic_id: uuid.UUID, asked: FetchRequest.FetchTopic.FetchPartition
+    ) -> None:
+        self.topic = topic
+        self.topic_id = topic_id
+        self.index = asked.partition
+        self.sent_high_watermark = -1
+        self.sent_log_start_offset = -1
+        self.ask(asked)
+
+    @property
+    def key(self) -> tuple[TopicKey, int]:
+        return (self.topic if self.topic_id == ZERO_UUID else self.topic_id), self.index
+
+    def ask(self, asked: FetchRequest.FetchTopic.FetchPartition) -> None:
+        self.fetch_offset = asked.fetch_offset
+        self.bytes_max = asked.partition_max_bytes
+        self.current_leader_epoch = asked.current_leader_epoch
+        self.last_fetched_epoch = asked.last_fetched_epoch
+
+    def has_news(self, answer: PartitionData) -> bool:
+        """Whether an incremental response must carry this partition; remembers what it then says."""
+        news = bool(answer.records is not None and len(answer.records))
+        if answer.high_watermark != self.sent_high_watermark:
+            news, self.sent_high_watermark = True, answer.high_watermark
+        if answer.log_start_offset != self.sent_log_start_offset:
+            news, self.sent_log_start_offset = True, answer.log_start_offset
+        if answer.preferred_read_replica != -1 or answer.diverging_epoch.epoch != -1:
+            news = True
+        if answer.error_code:
+            # Forget the watermark, so that the first good answer after the error is sent again.
+            news, self.sent_high_watermark = True, -1
+        return news
+
+
+class FetchSession:
+    """The partitions of one session, in the order in which they are to be read."""
+
+    __slots__ = (
+        "created_ms",
+        "epoch",
+        "is_follower",
+        "last_used_ms",
+        "session_id",
+        "targets",
+        "uses_topic_ids",
+    )
+
+    def __init__(
+        self,
+        session_id: int,
+        targets: Iterable[FetchTarget],
+        *,
+        is_follower: bool,
+        uses_topic_ids: bool,
+        now_ms: int,
+    ) -> None:
+        self.session_id = session_id
+        self.targets = OrderedDict((target.key, target) for target in targets)
+        self.is_follower = is_follower
+        self.uses_topic_ids = uses_topic_ids
+        self.created_ms = self.last_used_ms = now_ms
+        self.epoch = 1
+
+    def apply(self, request: FetchRequest, topic_name: Callable[[uuid.UUID], str | None]) -> None:
+        """Take up the partitions that the request adds, changes and forgets."""
+        for target in requested_targets(request, self.uses_topic_ids, topic_name):
+            known = self.targets.get(target.key)
+            if known is None:
+                self.targets[target.key] = target
+            else:
+                known.fetch_offset = target.fetch_offset
+                known.bytes_max = target.bytes_max
+                known.current_leader_epoch = target.current_leader_epoch
+                known.last_fetched_epoch = target.last_fetched_epoch
+        for forgotten in request.forgotten_topics_data:
+            topic: TopicKey = forgotten.topic_id if self.uses_topic_ids else forgotten.topic
+            for index in forgotten.partitions:
+                self.targets.pop((topic, index), None)
+
+    def advance(self) -> None:
+        self.epoch = 1 if self.epoch == _EPOCH_MAX else self.epoch + 1
+
+    def changed(
+        self, answers: Iterable[tuple[FetchTarget, PartitionData]]
+    ) -> list[tuple[FetchTarget, PartitionData]]:
+        """The answers that are news; a partition that sent records goes to the end of the order, for fairness."""
+        news = []
+        for target, answer in answers:
+            if target.has_news(answer):
+                news.append((target, answer))
+                if answer.records is not None and len(answer.records) and target.key in self.targets:
+                    self.targets.move_to_end(target.key)
+        return news
+
+
+def requested_targets(
+    request: FetchRequest, uses_topic_ids: bool, topic_name: Callable[[uuid.UUID], str | None]
+) -> list[FetchTarget]:
+    """The partitions that a request names; a topic id that is not known has the empty name."""
+    targets = []
+    for topic in request.topics:
+        name = (topic_name(topic.topic_id) or "") if uses_topic_ids else topic.topic
+        topic_id = topic.topic_id if uses_topic_ids else ZERO_UUID
+        targets += [FetchTarget(name, topic_id, asked) for asked in topic.partitions]
+    return targets
+
+
+class Fetch:
+    """One Fetch request in the light of its session: the partitions to read, or a session error."""
+
+    __slots__ = ("error", "is_new", "session", "targets")
+
+    def __init__(
+        self,
+        targets: list[FetchTarget],
+        *,
+        session: FetchSession | None = None,
+        is_new: bool = False,
+        error: ErrorCode = ErrorCode.NONE,
+    ) -> None:
+        self.targets = targets
+        self.session = session
+        self.is_new = is_new
+        self.error = error
+
+    @property
+    def session_id(self) -> int:
+        return self.session.session_id if self.session else NO_SESSION
+
+    def answers_to_send(
+        self, answers: list[tuple[FetchTarget, PartitionData]]
+    ) -> list[tuple[FetchTarget, PartitionData]]:
+        if self.session is None:
+            return answers
+        news = self.session.changed(answers)
+        return answers if self.is_new else news
+
+
+class FetchSessions:
+    """The cache of sessions of one broker."""
+
+    def __init__(
+        self, *, slots_max: int, random: random.Random, topic_name: Callable[[uuid.UUID], str | None]
+    ) -> None:
+        self._slots_max = slots_max
+        self._random = random
+        self._topic_name = topic_name
+        self._sessions: OrderedDict[int, FetchSession] = OrderedDict()  # least recently used first
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def begin(self, request: FetchRequest, api_version: int, now_ms: int) -> Fetch:
+        """Find out what ``request`` asks for, and move its session on."""
+        uses_topic_ids = api_version >= _TOPIC_IDS_SINCE
+        if request.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
+            self._sessions.pop(request.session_id, None)
+            targets = requested_targets(request, uses_topic_ids, self._topic_name)
+            if request.session_epoch == FINAL_EPOCH:
+                return Fetch(targets)
+            session = self._create(request, targets, uses_topic_ids, now_ms)
+            return Fetch(targets, session=session, is_new=True)
+        session = self._sessions.get(request.session_id)
+        if session is None:
+            return Fetch([], error=ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
+        if session.epoch != request.session_epoch:
+            return Fetch([], error=ErrorCode.INVALID_FETCH_SESSION_EPOCH)
+        if session.uses_topic_ids != uses_topic_ids:
+            return Fetch([], error=ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
+        session.apply(request, self._topic_name)
+        if not session.targets:
+            del self._sessions[session.session_id]
+            return Fetch([])
+        session.advance()
+        session.last_used_ms = now_ms
+        self._sessions.move_to_end(session.session_id)
+        for target in session.targets.values():
+            if not target.topic:  # the topic was not known when the session began; it may be by now
+                target.topic = self._topic_name(target.topic_id) or ""
+        return Fetch(list(session.targets.values()), session=session)
+
+    def _create(
+        self, request: FetchRequest, targets: list[FetchTarget], uses_topic_ids: bool, now_ms: int
+    ) -> FetchSession | None:
+        is_follower = max(request.replica_id, request.replica_state.replica_id) >= 0
+        full = len(self._sessions) >= self._slots_max
+        if full and not self._evict(len(targets), is_follower, now_ms):
+            return None
+        session_id = self._random.randrange(1, 2**31)
+        while session_id in self._sessions:
+            session_id = self._random.randrange(1, 2**31)
+        session = FetchSession(
+            session_id, targets, is_follower=is_follower, uses_topic_ids=uses_topic_ids, now_ms=now_ms
+        )
+        self._sessions[session_id] = session
+        return session
+
+    def _evict(self, size: int, is_follower: bool, now_ms: int) -> bool:
+        """Make room for a session of ``size`` partitions, if some session is worth less."""
+        if not self._sessions:
+            return False
+        oldest = next(iter(self._sessions.values()))
+        if now_ms - oldest.last_used_ms > EVICTION_MS:
+            del self._sessions[oldest.session_id]
+            return True
+        evictable = [
+            session
+            for session in self._sessions.values()
+            if now_ms - session.created_ms > EVICTION_MS or (is_follower and not session.is_follower)
+        ]
+        if not evictable:
+            return False
+        least = min(evictable, key=lambda session: (session.is_follower, len(session.targets)))
+        if (is_follower, size) < (least.is_follower, len(least.targets)):
+            return False
+        del self._sessions[least.session_id]
+        return True

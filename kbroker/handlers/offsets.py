@@ -1,0 +1,155 @@
+"""ListOffsets (key 2), versions 1-11; OffsetForLeaderEpoch (23), 2-4; DeleteRecords (21), 0-2.
+
+ListOffsets: v2 isolation level (KIP-98); v4 leader epochs (KIP-320); v5 OFFSET_NOT_AVAILABLE (KIP-207);
+v7 the record with the largest timestamp (KIP-734); v8 and v9 earliest local and last tiered offset (KIP-405,
+KIP-1005); v10 a timeout for remote look-ups; v11 earliest offset pending upload (KIP-1023).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from kbroker.handlers.ports import LeaderPartition, Partitions
+from kbroker.handlers.table import RequestContext, handles
+from wire.errors import ApiError, ErrorCode
+from wire.messages.offsets import (
+    DeleteRecordsRequest,
+    DeleteRecordsResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+)
+
+_AskedPartition = ListOffsetsRequest.ListOffsetsTopic.ListOffsetsPartition
+_TopicOffsets = ListOffsetsResponse.ListOffsetsTopicResponse
+_PartitionOffset = ListOffsetsResponse.ListOffsetsTopicResponse.ListOffsetsPartitionResponse
+_EpochTopic = OffsetForLeaderEpochResponse.OffsetForLeaderTopicResult
+_EpochEnd = OffsetForLeaderEpochResponse.OffsetForLeaderTopicResult.EpochEndOffset
+_DeletedTopic = DeleteRecordsResponse.DeleteRecordsTopicResult
+_DeletedPartition = DeleteRecordsResponse.DeleteRecordsTopicResult.DeleteRecordsPartitionResult
+
+LATEST = -1
+EARLIEST = -2
+MAX_TIMESTAMP = -3
+EARLIEST_LOCAL = -4
+LATEST_TIERED = -5
+EARLIEST_PENDING_UPLOAD = -6
+
+_SPECIAL_TIMESTAMPS_SINCE = {
+    LATEST: 0,
+    EARLIEST: 0,
+    MAX_TIMESTAMP: 7,
+    EARLIEST_LOCAL: 8,
+    LATEST_TIERED: 9,
+    EARLIEST_PENDING_UPLOAD: 11,
+}
+_CONSUMER_REPLICA_ID = -1
+_READ_COMMITTED = 1
+_INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
+
+
+class OffsetHandlers:
+    """Looks offsets up, and deletes records below one."""
+
+    def __init__(self, *, partitions: Partitions) -> None:
+        self._partitions = partitions
+
+    @handles(ListOffsetsRequest)
+    async def list_offsets(self, request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsResponse:
+        times_named = Counter(
+            (topic.name, partition.partition_index)
+            for topic in request.topics
+            for partition in topic.partitions
+        )
+        response = ListOffsetsResponse()
+        for topic in request.topics:
+            result = _TopicOffsets(name=topic.name)
+            for asked in topic.partitions:
+                try:
+                    if times_named[topic.name, asked.partition_index] > 1:
+                        raise ApiError(ErrorCode.INVALID_REQUEST, "the partition is named more than once")
+                    answer = self._list_offset(topic.name, asked, request, context.api_version)
+                except ApiError as error:
+                    answer = _PartitionOffset(partition_index=asked.partition_index, error_code=error.code)
+                result.partitions.append(answer)
+            response.topics.append(result)
+        return response
+
+    def _list_offset(
+        self, topic: str, asked: _AskedPartition, request: ListOffsetsRequest, api_version: int
+    ) -> _PartitionOffset:
+        timestamp = asked.timestamp
+        if timestamp < 0 and _SPECIAL_TIMESTAMPS_SINCE.get(timestamp, api_version + 1) > api_version:
+            raise ApiError(ErrorCode.UNSUPPORTED_VERSION, f"timestamp {timestamp} has no meaning here")
+        partition = self._partitions.leader(topic, asked.partition_index)
+        partition.check_leader_epoch(asked.current_leader_epoch)
+        readable_end = partition.log_end_offset
+        if request.replica_id == _CONSUMER_REPLICA_ID:
+            read_committed = request.isolation_level == _READ_COMMITTED
+            readable_end = partition.last_stable_offset if read_committed else partition.high_watermark
+        answer = _PartitionOffset(partition_index=asked.partition_index)
+        if timestamp == LATEST:
+            answer.offset, answer.leader_epoch = readable_end, partition.leader_epoch
+        elif timestamp in (EARLIEST, EARLIEST_LOCAL):
+            answer.offset = partition.log_start_offset
+            answer.leader_epoch = partition.epoch_at_offset(answer.offset)
+        elif timestamp not in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):  # there is no tiered storage
+            _look_up(partition, timestamp, readable_end, answer)
+        if api_version < 4:
+            answer.leader_epoch = -1
+        return answer
+
+    @handles(OffsetForLeaderEpochRequest)
+    async def offset_for_leader_epoch(
+        self, request: OffsetForLeaderEpochRequest, context: RequestContext
+    ) -> OffsetForLeaderEpochResponse:
+        response = OffsetForLeaderEpochResponse()
+        for topic in request.topics:
+            result = _EpochTopic(topic=topic.topic)
+            for asked in topic.partitions:
+                answer = _EpochEnd(partition=asked.partition)
+                try:
+                    partition = self._partitions.leader(topic.topic, asked.partition)
+                    partition.check_leader_epoch(asked.current_leader_epoch)
+                    answer.leader_epoch, answer.end_offset = partition.end_offset_for_epoch(
+                        asked.leader_epoch
+                    )
+                except ApiError as error:
+                    answer.error_code = error.code
+                result.partitions.append(answer)
+            response.topics.append(result)
+        return response
+
+    @handles(DeleteRecordsRequest)
+    async def delete_records(
+        self, request: DeleteRecordsRequest, context: RequestContext
+    ) -> DeleteRecordsResponse:
+        response = DeleteRecordsResponse()
+        for topic in request.topics:
+            result = _DeletedTopic(name=topic.name)
+            for asked in topic.partitions:
+                answer = _DeletedPartition(partition_index=asked.partition_index, low_watermark=-1)
+                try:
+                    if topic.name in _INTERNAL_TOPICS:
+                        raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, "an internal topic")
+                    partition = self._partitions.leader(topic.name, asked.partition_index)
+                    answer.low_watermark = partition.delete_records_before(asked.offset)
+                except ApiError as error:
+                    answer.error_code = error.code
+                result.partitions.append(answer)
+            response.topics.append(result)
+        return response
+
+
+def _look_up(
+    partition: LeaderPartition, timestamp_ms: int, readable_end: int, answer: _PartitionOffset
+) -> None:
+    """Fill in the record found by time, unless it lies beyond what the client may read."""
+    if timestamp_ms == MAX_TIMESTAMP:
+        found = partition.offset_of_max_timestamp()
+    else:
+        found = partition.offset_for_timestamp(timestamp_ms)
+    if found is not None and found.offset < readable_end:
+        answer.timestamp, answer.offset = found.timestamp_ms, found.offset
+        answer.leader_epoch = found.leader_epoch

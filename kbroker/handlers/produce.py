@@ -1,0 +1,166 @@
+"""Produce (key 0), versions 3-13.
+
+v3 magic 2 only, transactional id; v5 log start offset; v7 zstd (KIP-110); v8 error details (KIP-467);
+v9 flexible; v10 current leader in errors (KIP-951); v11-12 transactions without AddPartitionsToTxn (KIP-890);
+v13 topic ids (KIP-516).
+
+acks=0 gets no response, and a failed append then closes the connection, so that the client notices.
+acks=-1 is answered when every in-sync replica has the records, or with REQUEST_TIMED_OUT. An append that was
+answered with REQUEST_TIMED_OUT is in the log all the same; an idempotent producer's retry finds it there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import trio
+
+from kbroker.handlers.ports import LeaderPartition, Partitions
+from kbroker.handlers.table import RequestContext, handles
+from storage.log import AppendInfo
+from wire.compression import Compression
+from wire.errors import ApiError, ErrorCode, ProtocolError
+from wire.messages.produce import ProduceRequest, ProduceResponse
+from wire.records import InvalidBatchError, read_batch_header
+
+logger = logging.getLogger(__name__)
+
+_TopicData = ProduceRequest.TopicProduceData
+_PartitionData = ProduceRequest.TopicProduceData.PartitionProduceData
+_TopicResponse = ProduceResponse.TopicProduceResponse
+_PartitionResponse = ProduceResponse.TopicProduceResponse.PartitionProduceResponse
+
+_ACKS_ALLOWED = (-1, 0, 1)
+_TOPIC_IDS_SINCE = 13
+_ZSTD_SINCE = 7
+_MAGIC_OFFSET = 16
+_ADMIN_CLIENT_ID = "__admin_client"
+_INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
+
+
+@dataclass(slots=True)
+class _Append:
+    """An append that went into the log and may have to wait for the in-sync replicas."""
+
+    partition: LeaderPartition
+    info: AppendInfo
+    response: _PartitionResponse
+
+
+class ProduceHandlers:
+    """Appends what producers send."""
+
+    def __init__(self, *, partitions: Partitions) -> None:
+        self._partitions = partitions
+
+    @handles(ProduceRequest)
+    async def produce(self, request: ProduceRequest, context: RequestContext) -> ProduceResponse | None:
+        appends: list[_Append] = []
+        response = ProduceResponse(
+            responses=[self._append_topic(topic, request, context, appends) for topic in request.topic_data]
+        )
+        if request.acks == -1 and not all(append.partition.is_committed(append.info) for append in appends):
+            await self._wait_until_committed(appends, request.timeout_ms)
+        if request.acks == 0:
+            for partition in _failed(response):
+                code = ErrorCode(partition.error_code)
+                raise ProtocolError(f"an append with acks=0 failed with {code.name}")
+            return None
+        return response
+
+    def _append_topic(
+        self,
+        topic: _TopicData,
+        request: ProduceRequest,
+        context: RequestContext,
+        appends: list[_Append],
+    ) -> _TopicResponse:
+        name: str | None = topic.name
+        if context.api_version >= _TOPIC_IDS_SINCE:
+            name = self._partitions.topic_name(topic.topic_id)
+        response = _TopicResponse(name=topic.name, topic_id=topic.topic_id)
+        for data in topic.partition_data:
+            try:
+                if request.acks not in _ACKS_ALLOWED:
+                    raise ApiError(ErrorCode.INVALID_REQUIRED_ACKS)
+                if name is None:
+                    raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
+                partition_response = self._append(name, data, request, context, appends)
+            except ApiError as error:
+                partition_response = _PartitionResponse(
+                    index=data.index,
+                    error_code=error.code,
+                    base_offset=-1,
+                    log_append_time_ms=-1,
+                    log_start_offset=-1,
+                    error_message=error.message,
+                )
+            response.partition_responses.append(partition_response)
+        return response
+
+    def _append(
+        self,
+        topic: str,
+        data: _PartitionData,
+        request: ProduceRequest,
+        context: RequestContext,
+        appends: list[_Append],
+    ) -> _PartitionResponse:
+        records = data.records
+        if records is None:
+            raise ApiError(ErrorCode.INVALID_RECORD, "the partition data holds no records")
+        _check_batch(records, context.api_version)
+        if topic in _INTERNAL_TOPICS and context.client_id != _ADMIN_CLIENT_ID:
+            raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"clients cannot produce to {topic}")
+        partition = self._partitions.leader(topic, data.index)
+        info = partition.append_as_leader(records, required_acks=request.acks)
+        response = _PartitionResponse(
+            index=data.index,
+            base_offset=info.first_offset,
+            log_append_time_ms=info.log_append_time_ms,
+            log_start_offset=info.log_start_offset,
+        )
+        appends.append(_Append(partition, info, response))
+        return response
+
+    async def _wait_until_committed(self, appends: list[_Append], timeout_ms: int) -> None:
+        waiting = appends
+        with (
+            trio.move_on_after(max(timeout_ms, 0) / 1000),
+            self._partitions.waiting_on(append.partition for append in waiting) as waiter,
+        ):
+            while True:
+                waiter.rearm()
+                waiting = [append for append in waiting if not append.partition.is_committed(append.info)]
+                if not waiting or self._partitions.stopping:
+                    break
+                await waiter.wait()
+        for append in waiting:
+            if not append.partition.is_committed(append.info):
+                append.response.error_code = ErrorCode.REQUEST_TIMED_OUT
+                append.response.base_offset = -1
+
+
+def _check_batch(records: memoryview, api_version: int) -> None:
+    """What a Produce request may carry, by its version (Kafka's ProduceRequest.validateRecords)."""
+    if len(records) <= _MAGIC_OFFSET:
+        raise ApiError(ErrorCode.INVALID_RECORD, "the partition data holds no whole record batch")
+    if records[_MAGIC_OFFSET] != 2:
+        raise ApiError(ErrorCode.INVALID_RECORD, "only record batches with magic 2 are accepted")
+    try:
+        header = read_batch_header(records)
+    except InvalidBatchError as error:
+        raise ApiError(ErrorCode.CORRUPT_MESSAGE, str(error)) from error
+    if header.compression is Compression.ZSTD and api_version < _ZSTD_SINCE:
+        raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "zstd needs Produce version 7 or newer")
+    if header.size_bytes < len(records):
+        raise ApiError(ErrorCode.INVALID_RECORD, "a partition's data must be exactly one record batch")
+
+
+def _failed(response: ProduceResponse) -> Iterator[_PartitionResponse]:
+    for topic in response.responses:
+        for partition in topic.partition_responses:
+            if partition.error_code:
+                yield partition

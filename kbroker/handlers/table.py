@@ -1,0 +1,120 @@
+"""Which handler answers which API key, and at which versions.
+
+The one table drives both the dispatch of requests and the ApiVersions response, so that no API is
+advertised that nothing answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from wire.messages import API_KEYS
+from wire.schema import Message
+
+
+class ListenerEndpoint(Protocol):
+    """Where a broker listens for one listener name; an empty host means "wherever you reached me"."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
+class BrokerWithEndpoints(Protocol):
+    """The part of a broker's registration that tells clients where to find it."""
+
+    @property
+    def endpoints(self) -> Mapping[str, ListenerEndpoint]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What a handler may know about a request besides its body.
+
+    ``local_host`` is the address that the client used to reach this connection, as the broker's side
+    of the socket sees it; it stands in for the host of listeners without ``advertised.listeners``.
+    """
+
+    api_key: int
+    api_version: int
+    correlation_id: int
+    client_id: str | None
+    listener_name: str
+    connection_id: str
+    client_host: str
+    local_host: str
+    principal: str = "User:ANONYMOUS"
+
+    def advertised_endpoint(self, broker: BrokerWithEndpoints) -> tuple[str, int] | None:
+        """Host and port at which this client reaches ``broker``; None if the broker lacks the listener."""
+        endpoint = broker.endpoints.get(self.listener_name)
+        if endpoint is None:
+            return None
+        return endpoint.host or self.local_host, endpoint.port
+
+
+RequestT = TypeVar("RequestT", bound=Message)
+Handler = Callable[[Any, RequestContext], Awaitable[Message | None]]
+HandlerMethod = TypeVar("HandlerMethod", bound=Callable[..., Awaitable[Message | None]])
+
+_REQUEST_CLASS = "__kbroker_request_class__"
+
+
+def handles(request_class: type[Message]) -> Callable[[HandlerMethod], HandlerMethod]:
+    """Mark ``async def method(self, request, context) -> response`` as the answer to ``request_class``.
+
+    A handler returns None where the protocol sends no response (Produce with acks=0).
+    """
+
+    def mark(method: HandlerMethod) -> HandlerMethod:
+        setattr(method, _REQUEST_CLASS, request_class)
+        return method
+
+    return mark
+
+
+@dataclass(frozen=True, slots=True)
+class ServedApi:
+    """One row of the table: versions are those answered; ``advertised_min`` may lie below (Produce)."""
+
+    api_key: int
+    min_version: int
+    max_version: int
+    advertised_min: int
+    handler: Handler
+
+
+class HandlerTable:
+    """API key -> handler, filled by ``broker.py`` from objects whose methods are marked by ``handles``."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, ServedApi] = {}
+
+    def register(self, *families: object) -> None:
+        for family in families:
+            for name in dir(type(family)):
+                request_class = getattr(getattr(type(family), name), _REQUEST_CLASS, None)
+                if request_class is not None:
+                    self._add(request_class, getattr(family, name))
+
+    def _add(self, request_class: Any, handler: Handler) -> None:
+        api_key: int = request_class.api_key
+        assert api_key not in self._rows, f"two handlers for {API_KEYS[api_key].name}"
+        self._rows[api_key] = ServedApi(
+            api_key=api_key,
+            min_version=request_class.min_version,
+            max_version=request_class.max_version,
+            # librdkafka takes a broker without Produce v0 for one that is too old (KIP-896).
+            advertised_min=0 if api_key == 0 else request_class.min_version,
+            handler=handler,
+        )
+
+    def get(self, api_key: int) -> ServedApi | None:
+        return self._rows.get(api_key)
+
+    def rows(self) -> Iterable[ServedApi]:
+        return sorted(self._rows.values(), key=lambda row: row.api_key)

@@ -1,0 +1,209 @@
+"""The cluster's metadata as one immutable value.
+
+A ``ClusterImage`` is never changed: ``kbroker.metadata.image_update`` makes the next one out of it and
+the changes that the store reports, sharing whatever stayed the same. Whoever takes an image and holds
+on to it for the length of a request sees one consistent state, however long the request waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
+
+from kbroker.metadata.topic_names import collision_key, is_internal_topic
+
+NO_LEADER = -1
+
+
+class ConfigResourceType(IntEnum):
+    """Kafka's ids of the resources that carry configs (``ConfigResource.Type``)."""
+
+    TOPIC = 2
+    BROKER = 4
+    BROKER_LOGGER = 8
+    CLIENT_METRICS = 16
+    GROUP = 32
+
+
+ConfigResource: TypeAlias = tuple[int, str]
+"""(ConfigResourceType, name); the name is empty for the cluster-wide default of brokers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where clients of one listener are told to connect.
+
+    An empty host stands for "the address at which this client reached the broker": listeners without
+    ``advertised.listeners``.
+    """
+
+    host: str
+    port: int
+    security_protocol: str = "PLAINTEXT"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerRegistration:
+    """A live broker: its registration hangs on a lease and goes with it.
+
+    ``broker_epoch`` grows with every registration of the same node id. A fenced broker is registered
+    but may neither lead nor be told to clients.
+    """
+
+    node_id: int
+    broker_epoch: int
+    incarnation_id: UUID
+    endpoints: Mapping[str, Endpoint]
+    rack: str | None = None
+    fenced: bool = False
+    in_controlled_shutdown: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether partitions may be led by this broker (``ClusterControlManager.isActive``)."""
+        return not self.fenced and not self.in_controlled_shutdown
+
+
+class PartitionState(NamedTuple):
+    """One partition's state. A tuple, because tens of thousands are made when a broker starts.
+
+    ``state_revision`` is the revision of the store's key that holds the state, for compare-and-set;
+    0 while the partition is still as it was created (then it has no key of its own).
+    """
+
+    replicas: tuple[int, ...]
+    in_sync_replicas: tuple[int, ...]
+    leader: int
+    leader_epoch: int = 0
+    partition_epoch: int = 0
+    eligible_leader_replicas: tuple[int, ...] = ()
+    last_known_eligible_leader_replicas: tuple[int, ...] = ()
+    adding_replicas: tuple[int, ...] = ()
+    removing_replicas: tuple[int, ...] = ()
+    state_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicImage:
+    """A topic; ``partitions[i]`` is partition i. ``revision`` is that of the topic's key."""
+
+    name: str
+    topic_id: UUID
+    partitions: tuple[PartitionState, ...]
+    revision: int
+
+    @property
+    def is_internal(self) -> bool:
+        return is_internal_topic(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerRegistration:
+    """The broker that was elected controller, and in which term."""
+
+    node_id: int
+    controller_epoch: int
+
+
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterImage:
+    """Everything the cluster has agreed on, as of one revision of the store.
+
+    Treat every mapping in it as read-only: the images share them. ``topics_by_collision_key`` has the
+    topics under their names with '.' turned into '_' (see topic_names.py).
+    """
+
+    revision: int = 0
+    cluster_id: str | None = None
+    controller: ControllerRegistration | None = None
+    brokers: Mapping[int, BrokerRegistration] = field(default=_NOTHING)
+    topics: Mapping[str, TopicImage] = field(default=_NOTHING)
+    topics_by_id: Mapping[UUID, TopicImage] = field(default=_NOTHING)
+    topics_by_collision_key: Mapping[str, TopicImage] = field(default=_NOTHING)
+    configs: Mapping[ConfigResource, Mapping[str, str]] = field(default=_NOTHING)
+    config_revisions: Mapping[ConfigResource, int] = field(default=_NOTHING)
+    features: Mapping[str, int] = field(default=_NOTHING)
+
+    def topic(self, name: str) -> TopicImage | None:
+        return self.topics.get(name)
+
+    def topic_by_id(self, topic_id: UUID) -> TopicImage | None:
+        return self.topics_by_id.get(topic_id)
+
+    def partition(self, topic: str, partition: int) -> PartitionState | None:
+        image = self.topics.get(topic)
+        if image is None or not 0 <= partition < len(image.partitions):
+            return None
+        return image.partitions[partition]
+
+    def colliding_topic(self, name: str) -> TopicImage | None:
+        """The topic of another name that would share its metric names with ``name``, if there is one."""
+        topic = self.topics_by_collision_key.get(collision_key(name))
+        return topic if topic is not None and topic.name != name else None
+
+    def config(self, resource: ConfigResource) -> Mapping[str, str]:
+        """The resource's own overrides (empty if it has none), not the effective configs."""
+        return self.configs.get(resource, _NOTHING)
+
+    def topic_config(self, name: str) -> Mapping[str, str]:
+        return self.configs.get((ConfigResourceType.TOPIC, name), _NOTHING)
+
+    def broker_config(self, node_id: int) -> Mapping[str, str]:
+        """The overrides of one broker; those of all brokers are ``config((BROKER, ""))``."""
+        return self.configs.get((ConfigResourceType.BROKER, str(node_id)), _NOTHING)
+
+    def alive_brokers(self) -> list[BrokerRegistration]:
+        """The unfenced brokers by ascending node id."""
+        return sorted(
+            (broker for broker in self.brokers.values() if not broker.fenced),
+            key=lambda broker: broker.node_id,
+        )
+
+    def is_active(self, node_id: int) -> bool:
+        broker = self.brokers.get(node_id)
+        return broker is not None and broker.is_active
+
+    @property
+    def controller_id(self) -> int:
+        """The broker to send admin requests to, -1 if there is none.
+
+        The elected controller while it is alive, else the alive broker with the lowest id: every
+        broker carries out admin requests itself, as every broker of a KRaft cluster forwards them.
+        """
+        if self.controller is not None and self.is_active(self.controller.node_id):
+            return self.controller.node_id
+        return min((broker.node_id for broker in self.brokers.values() if not broker.fenced), default=-1)
+
+    def partitions_of(self, node_id: int) -> Iterator[tuple[TopicImage, int, PartitionState]]:
+        """Every (topic, partition index, state) that has a replica on this broker."""
+        for topic in self.topics.values():
+            for index, state in enumerate(topic.partitions):
+                if node_id in state.replicas:
+                    yield topic, index, state
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDelta:
+    """What became different between two images; ``before`` and ``after`` have all the rest.
+
+    A topic that was deleted and created anew under its old name stands in both lists. Listeners that
+    act on ``partitions_changed`` find old and new state there: (topic after, index, before, after).
+    """
+
+    before: ClusterImage
+    after: ClusterImage
+    topics_created: tuple[TopicImage, ...] = ()
+    topics_deleted: tuple[TopicImage, ...] = ()
+    partitions_added: tuple[tuple[TopicImage, int, PartitionState], ...] = ()
+    partitions_changed: tuple[tuple[TopicImage, int, PartitionState, PartitionState], ...] = ()
+    configs_changed: tuple[ConfigResource, ...] = ()
+    brokers_changed: tuple[int, ...] = ()
+    controller_changed: bool = False
+    features_changed: bool = False

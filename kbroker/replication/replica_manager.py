@@ -1,0 +1,143 @@
+"""The partitions that this broker hosts, kept in step with the cluster metadata."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from kbroker.replication.partition import Partition
+from kbroker.replication.progress import Waiter, waiting_on
+from storage.errors import StorageError
+from storage.log_config import LogConfig
+from storage.log_manager import LogManager
+from wire.errors import ApiError, ErrorCode
+from wire.schema import ZERO_UUID
+
+logger = logging.getLogger(__name__)
+
+_NO_PARTITIONS: dict[int, Partition] = {}
+
+
+class PartitionState(Protocol):
+    """The cluster's word on one partition."""
+
+    @property
+    def leader(self) -> int: ...
+
+    @property
+    def leader_epoch(self) -> int: ...
+
+    @property
+    def replicas(self) -> tuple[int, ...]: ...
+
+    @property
+    def in_sync_replicas(self) -> tuple[int, ...]: ...
+
+
+class ReplicaManager:
+    """Creates, finds and removes partitions; the Partitions port of the handlers."""
+
+    def __init__(self, *, node_id: int, log_manager: LogManager) -> None:
+        self._node_id = node_id
+        self._log_manager = log_manager
+        self._partitions: dict[str, dict[int, Partition]] = {}
+        self._topic_ids: dict[str, uuid.UUID] = {}
+        self._topic_names: dict[uuid.UUID, str] = {}
+        self.stopping = False
+
+    def __iter__(self) -> Iterator[Partition]:
+        for partitions in self._partitions.values():
+            yield from partitions.values()
+
+    def get(self, topic: str, index: int) -> Partition | None:
+        return self._partitions.get(topic, _NO_PARTITIONS).get(index)
+
+    def leader(self, topic: str, index: int) -> Partition:
+        partition = self.get(topic, index)
+        if partition is None:
+            raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        partition.ensure_leader()
+        return partition
+
+    def topic_name(self, topic_id: uuid.UUID) -> str | None:
+        return self._topic_names.get(topic_id)
+
+    def topic_id(self, topic: str) -> uuid.UUID:
+        return self._topic_ids.get(topic, ZERO_UUID)
+
+    def waiting_on(self, partitions: Iterable[Partition]) -> AbstractContextManager[Waiter]:
+        return waiting_on([partition.progress for partition in partitions])
+
+    def apply_topic(
+        self,
+        topic: str,
+        topic_id: uuid.UUID,
+        partitions: Mapping[int, PartitionState],
+        *,
+        config: LogConfig,
+        min_in_sync_replicas: int,
+    ) -> None:
+        """Bring the partitions of one topic that live here into the state that the metadata gives."""
+        known_id = self._topic_ids.get(topic)
+        if known_id is not None and known_id != topic_id:
+            self.remove_topic(topic)  # deleted and created again while this broker looked away
+        self._topic_ids[topic] = topic_id
+        self._topic_names[topic_id] = topic
+        for index, state in partitions.items():
+            if self._node_id in state.replicas:
+                self._apply_partition(topic, topic_id, index, state, config, min_in_sync_replicas)
+
+    def _apply_partition(
+        self,
+        topic: str,
+        topic_id: uuid.UUID,
+        index: int,
+        state: PartitionState,
+        config: LogConfig,
+        min_in_sync_replicas: int,
+    ) -> None:
+        partition = self.get(topic, index)
+        if partition is None:
+            try:
+                log = self._log_manager.get_or_create(topic, index, topic_id=topic_id, config=config)
+            except StorageError as error:
+                logger.error("%s-%d has no log on this broker: %s", topic, index, error)
+                return
+            partition = Partition(
+                topic=topic, index=index, topic_id=topic_id, log=log, node_id=self._node_id
+            )
+            self._partitions.setdefault(topic, {})[index] = partition
+        if state.leader == self._node_id:
+            partition.become_leader(
+                leader_epoch=state.leader_epoch,
+                in_sync_replicas=state.in_sync_replicas,
+                min_in_sync_replicas=min_in_sync_replicas,
+            )
+
+    def apply_config(self, topic: str, *, config: LogConfig, min_in_sync_replicas: int) -> None:
+        """Put a changed topic or broker configuration to work on the live partitions of ``topic``."""
+        for partition in self._partitions.get(topic, _NO_PARTITIONS).values():
+            partition.log.update_config(config)
+            partition.update_min_in_sync_replicas(min_in_sync_replicas)
+
+    def remove_topic(self, topic: str) -> None:
+        """The topic was deleted: wake who waits, then delete the logs."""
+        for partition in self._partitions.pop(topic, {}).values():
+            partition.close()
+            self._log_manager.delete(topic, partition.index)
+        topic_id = self._topic_ids.pop(topic, None)
+        if topic_id is not None:
+            self._topic_names.pop(topic_id, None)
+
+    def high_watermarks(self) -> dict[tuple[str, int], int]:
+        """What the replication-offset-checkpoint file is to hold."""
+        return {(partition.topic, partition.index): partition.high_watermark for partition in self}
+
+    def stop(self) -> None:
+        """Wake everyone who waits for progress, so that the broker can go down quickly."""
+        self.stopping = True
+        for partition in self:
+            partition.progress.notify()

@@ -1,0 +1,87 @@
+"""A coordinator's view of the partition that holds its records (the ShardLog port of ``coordination``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from kbroker.replication.partition import Partition
+from kbroker.replication.progress import waiting_on
+from storage.log import AppendOrigin
+from wire.control_records import build_end_transaction_marker
+from wire.errors import ApiError, ErrorCode
+from wire.records import Record, build_batch
+
+_READ_BYTES = 4 * 1024 * 1024
+_ACKS_ALL = -1
+
+
+class PartitionShardLog:
+    """Appends with acks=all semantics to one partition of an internal topic, and reads it from the start."""
+
+    def __init__(self, partition: Partition, *, clock_ms: Callable[[], int]) -> None:
+        self._partition = partition
+        self._clock_ms = clock_ms
+
+    @property
+    def high_watermark(self) -> int:
+        return self._partition.high_watermark
+
+    @property
+    def batch_bytes_max(self) -> int:
+        return self._partition.log.config.max_message_bytes
+
+    def append(self, records: Sequence[Record], producer: tuple[int, int] | None = None) -> int:
+        """Append one batch; returns the offset after its last record."""
+        producer_id, producer_epoch = producer or (-1, -1)
+        batch = build_batch(
+            records,
+            base_offset=0,
+            producer_id=producer_id,
+            producer_epoch=producer_epoch,
+            is_transactional=producer is not None,
+        )
+        return self._append(batch)
+
+    def append_end_transaction_marker(
+        self, producer: tuple[int, int], *, coordinator_epoch: int, committed: bool, timestamp_ms: int
+    ) -> int:
+        producer_id, producer_epoch = producer
+        return self._append(
+            build_end_transaction_marker(
+                producer_id=producer_id,
+                producer_epoch=producer_epoch,
+                base_offset=0,
+                is_commit=committed,
+                coordinator_epoch=coordinator_epoch,
+                timestamp_ms=timestamp_ms,
+            )
+        )
+
+    def _append(self, batch: bytearray) -> int:
+        info = self._partition.append_as_leader(
+            batch, required_acks=_ACKS_ALL, origin=AppendOrigin.COORDINATOR
+        )
+        return info.last_offset + 1
+
+    async def wait_committed(self, offset: int) -> None:
+        """Return once the in-sync replicas hold everything below ``offset``; ApiError if that ends."""
+        partition = self._partition
+        with waiting_on([partition.progress]) as waiter:
+            while partition.high_watermark < offset:
+                partition.ensure_leader()
+                waiter.rearm()
+                await waiter.wait()
+
+    def read_all(self) -> Iterator[memoryview | bytes | bytearray]:
+        """The log from its start to its present end, in pieces of whole batches."""
+        log = self._partition.log
+        offset, end = log.log_start_offset, log.log_end_offset
+        while offset < end:
+            found = log.read(offset, _READ_BYTES, max_offset=end, min_one_message=True)
+            if found.records is None:
+                raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, f"no records at offset {offset} below {end}")
+            try:
+                yield found.records.read()
+            finally:
+                found.records.release()
+            offset = found.end_offset

@@ -1,0 +1,183 @@
+"""The listeners of one broker, the connections they accepted, and the limits on both.
+
+Each listener has a task of its own and all connections share one nursery; stopping first closes the
+listeners, then asks every connection to finish the request in hand, and cuts what is left at a deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trio
+
+from kbroker.handlers.table import HandlerTable
+from kbroker.server.connection import ClientConnection
+from kbroker.server.request_memory import RequestMemory
+from kbroker.world import Address, Connection, ConnectionLost, Listener, World
+
+logger = logging.getLogger(__name__)
+
+_IDLE_CHECKS_PER_TIMEOUT = 4
+_IDLE_CHECK_INTERVAL_MAX_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerBinding:
+    """Where one named listener is to be bound; port 0 takes a free one."""
+
+    name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Bounds of Kafka's network settings; -1 for ``queued_request_bytes_max`` means none."""
+
+    request_bytes_max: int
+    queued_request_bytes_max: int
+    connections_max: int
+    connections_per_ip_max: int
+    connections_per_ip_overrides: dict[str, int]
+    connection_idle_ms_max: int
+
+
+class SocketServer:
+    """Accepts connections on every listener and serves them from the handler table."""
+
+    def __init__(self, *, table: HandlerTable, world: World, limits: ServerLimits, broker_name: str) -> None:
+        self._table = table
+        self._world = world
+        self._limits = limits
+        self._broker_name = broker_name
+        self._memory = RequestMemory(limits.queued_request_bytes_max)
+        self._listeners: dict[str, Listener] = {}
+        self._connections: dict[str, ClientConnection] = {}
+        self._connections_by_ip: Counter[str] = Counter()
+        self._room = trio.Event()
+        self._next_connection = 0
+        self._accepting = trio.CancelScope()
+        self._serving = trio.CancelScope()
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._connections)
+
+    async def bind(self, bindings: Sequence[ListenerBinding]) -> dict[str, Address]:
+        """Bind every listener, or none: an OSError names the address that could not be had."""
+        try:
+            for binding in bindings:
+                try:
+                    listener = await self._world.network.listen(binding.host, binding.port)
+                except OSError as error:
+                    wanted = Address(binding.host, binding.port)
+                    reason = error.strerror or str(error)
+                    raise OSError(
+                        error.errno, f"listener {binding.name} cannot be bound to {wanted}: {reason}"
+                    ) from error
+                self._listeners[binding.name] = listener
+        except BaseException:
+            self._close_listeners()
+            raise
+        return {name: listener.address for name, listener in self._listeners.items()}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until ``stop``; started once the listeners accept."""
+        try:
+            with self._serving:
+                async with trio.open_nursery() as connections:
+                    with self._accepting:
+                        async with trio.open_nursery() as listeners:
+                            for name, listener in self._listeners.items():
+                                listeners.start_soon(self._accept_all, name, listener, connections)
+                            listeners.start_soon(self._close_idle)
+                            task_status.started()
+        finally:
+            self._close_listeners()
+
+    async def stop(self, deadline_s: float) -> None:
+        """Take no new connections, let requests in hand finish, and cut the rest after ``deadline_s``."""
+        self._accepting.cancel()
+        self._close_listeners()
+        for connection in list(self._connections.values()):
+            connection.stop()
+        with trio.move_on_after(deadline_s):
+            while self._connections:
+                self._room = trio.Event()
+                await self._room.wait()
+        if self._connections:
+            logger.warning(
+                "%s: %d connections did not finish within %.1f s and are cut",
+                self._broker_name,
+                len(self._connections),
+                deadline_s,
+            )
+        self._serving.cancel()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+
+    async def _accept_all(self, name: str, listener: Listener, connections: trio.Nursery) -> None:
+        while True:
+            # As in Kafka, a full broker leaves new connections in the backlog until there is room.
+            while len(self._connections) >= self._limits.connections_max:
+                self._room = trio.Event()
+                await self._room.wait()
+            try:
+                accepted = await listener.accept()
+            except ConnectionLost:
+                return
+            host = accepted.peer_address.host
+            if self._connections_by_ip[host] >= self._per_ip_max(host):
+                logger.info("%s: too many connections from %s, one is refused", self._broker_name, host)
+                accepted.close()
+                continue
+            connections.start_soon(self._serve, self._admit(name, accepted))
+
+    def _per_ip_max(self, host: str) -> int:
+        return self._limits.connections_per_ip_overrides.get(host, self._limits.connections_per_ip_max)
+
+    def _admit(self, listener_name: str, accepted: Connection) -> ClientConnection:
+        # Kafka's own form of a connection id: local address, remote address, a running number.
+        connection_id = f"{accepted.local_address}-{accepted.peer_address}-{self._next_connection}"
+        self._next_connection += 1
+        client = ClientConnection(
+            accepted,
+            table=self._table,
+            world=self._world,
+            memory=self._memory,
+            listener_name=listener_name,
+            connection_id=connection_id,
+            request_bytes_max=self._limits.request_bytes_max,
+        )
+        self._connections[connection_id] = client
+        self._connections_by_ip[client.client_host] += 1
+        return client
+
+    async def _serve(self, client: ClientConnection) -> None:
+        try:
+            await client.serve()
+        finally:
+            del self._connections[client.connection_id]
+            self._connections_by_ip[client.client_host] -= 1
+            if not self._connections_by_ip[client.client_host]:
+                del self._connections_by_ip[client.client_host]
+            self._room.set()
+
+    async def _close_idle(self) -> None:
+        """Close connections without a request for ``connections.max.idle.ms``; a request in hand is not idle."""
+        idle_max_s = self._limits.connection_idle_ms_max / 1000
+        if idle_max_s < 0:
+            return
+        interval_s = min(idle_max_s / _IDLE_CHECKS_PER_TIMEOUT, _IDLE_CHECK_INTERVAL_MAX_S)
+        while True:
+            await self._world.sleep(interval_s)
+            now = self._world.monotonic()
+            for connection in list(self._connections.values()):
+                if not connection.is_waiting_for_handler and now - connection.last_active > idle_max_s:
+                    logger.debug("connection %s was idle and is closed", connection.connection_id)
+                    connection.scope.cancel()

@@ -1,0 +1,303 @@
+"""Everything that the broker takes from outside itself: clocks, network, files, randomness, threads.
+
+No other module calls ``time``, ``socket``, ``open``, ``random`` or ``uuid4`` by itself, so that the same
+broker runs on the operating system and, later, inside a simulation that replays from a seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import trio
+
+from storage.file_slice import FileSlice
+from storage.filesystem import Filesystem, OsFilesystem
+
+T = TypeVar("T")
+
+Part = bytes | bytearray | memoryview | FileSlice
+"""What can be sent: bytes in memory, or a slice of a file that the kernel copies by itself."""
+
+_BUFFERS_PER_SEND_MAX = 64
+_IMMEDIATE_OPERATIONS_MAX = 16
+_ACCEPT_ERRORS_TO_RETRY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_ACCEPT_RETRY_DELAY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host (numeric, without brackets or zone) and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class ConnectionLost(Exception):
+    """The peer went away, or the connection broke."""
+
+
+class Connection(Protocol):
+    """One established, ordered byte stream; read by one task and written by one task at a time."""
+
+    @property
+    def local_address(self) -> Address: ...
+
+    @property
+    def peer_address(self) -> Address: ...
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Wait for bytes and put them into ``buffer``; 0 at the end of the stream, ConnectionLost if it broke."""
+        ...
+
+    async def send(self, parts: Sequence[Part]) -> None:
+        """Send all of ``parts`` in order, waiting while the peer reads slowly; ConnectionLost if it broke."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Listener(Protocol):
+    """A bound, listening address."""
+
+    @property
+    def address(self) -> Address: ...
+
+    async def accept(self) -> Connection: ...
+
+    def close(self) -> None: ...
+
+
+class Network(Protocol):
+    """Where connections come from and go to."""
+
+    async def listen(self, host: str, port: int) -> Listener:
+        """Bind and listen; port 0 takes a free one. An OSError says why it is not possible."""
+        ...
+
+    async def connect(self, host: str, port: int) -> Connection: ...
+
+
+class World(Protocol):
+    """The outside of one node."""
+
+    @property
+    def filesystem(self) -> Filesystem: ...
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def random(self) -> random.Random: ...
+
+    def wall_clock_ms(self) -> int:
+        """Milliseconds since the Unix epoch; may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never runs backwards. The clock of all trio deadlines."""
+        ...
+
+    def uuid4(self) -> uuid.UUID: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    async def run_blocking(self, function: Callable[..., T], *arguments: object) -> T:
+        """Run a function that may block for long; the caller waits, the broker's other tasks do not."""
+        ...
+
+
+class OsConnection:
+    """A TCP connection of the operating system.
+
+    An operation that can be done at once is done without a trip through trio's scheduler (that trip costs
+    more than a small request); every sixteenth such operation yields, so that one busy peer cannot hold others.
+    """
+
+    __slots__ = ("_immediate", "_socket", "local_address", "peer_address")
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        with contextlib.suppress(OSError):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = connected
+        self._immediate = 0
+        self.local_address = _address_of(connected.getsockname())
+        self.peer_address = _address_of(connected.getpeername())
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        while True:
+            await self._yield_sometimes()
+            try:
+                return self._socket.recv_into(buffer)
+            except BlockingIOError:
+                await self._wait(trio.lowlevel.wait_readable)
+            except OSError as error:
+                raise ConnectionLost(str(error)) from error
+
+    async def send(self, parts: Sequence[Part]) -> None:
+        pending: list[memoryview] = []
+        for part in parts:
+            if isinstance(part, FileSlice):
+                await self._send_buffers(pending, more=True)
+                pending = []
+                await self._send_file(part)
+            elif len(part):
+                pending.append(memoryview(part))
+        await self._send_buffers(pending, more=False)
+
+    async def _send_buffers(self, buffers: list[memoryview], *, more: bool) -> None:
+        flags = socket.MSG_MORE if more else 0
+        while buffers:
+            await self._yield_sometimes()
+            try:
+                sent = self._socket.sendmsg(buffers[:_BUFFERS_PER_SEND_MAX], (), flags)
+            except BlockingIOError:
+                await self._wait(trio.lowlevel.wait_writable)
+                continue
+            except OSError as error:
+                raise ConnectionLost(str(error)) from error
+            buffers = _without_first(buffers, sent)
+
+    async def _send_file(self, file_slice: FileSlice) -> None:
+        position, left = file_slice.offset, len(file_slice)
+        while left:
+            await self._yield_sometimes()
+            try:
+                sent = os.sendfile(self._socket.fileno(), file_slice.fileno(), position, left)
+            except BlockingIOError:
+                await self._wait(trio.lowlevel.wait_writable)
+                continue
+            except OSError as error:
+                raise ConnectionLost(str(error)) from error
+            if sent == 0:
+                raise ConnectionLost("the log file ended before the slice that was promised")
+            position += sent
+            left -= sent
+
+    async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
+        self._immediate = 0
+        try:
+            await wait(self._socket)
+        except (trio.ClosedResourceError, OSError, ValueError) as error:
+            raise ConnectionLost(str(error)) from error
+
+    async def _yield_sometimes(self) -> None:
+        self._immediate += 1
+        if self._immediate > _IMMEDIATE_OPERATIONS_MAX:
+            self._immediate = 0
+            await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+
+def _without_first(buffers: list[memoryview], count: int) -> list[memoryview]:
+    """What is left of ``buffers`` after their first ``count`` bytes went out."""
+    for index, buffer in enumerate(buffers):
+        if count < len(buffer):
+            return [buffer[count:], *buffers[index + 1 :]]
+        count -= len(buffer)
+    return []
+
+
+def _address_of(name: tuple[str | int, ...]) -> Address:
+    host = str(name[0]).split("%", 1)[0]
+    return Address(host.removeprefix("::ffff:"), int(name[1]))
+
+
+class OsListener:
+    """A listening TCP socket."""
+
+    __slots__ = ("_socket", "address")
+
+    def __init__(self, listening: trio.socket.SocketType) -> None:
+        self._socket = listening
+        self.address = _address_of(listening.getsockname())
+
+    async def accept(self) -> Connection:
+        while True:
+            try:
+                accepted, _ = await self._socket.accept()
+            except OSError as error:
+                if error.errno in _ACCEPT_ERRORS_TO_RETRY:
+                    await trio.sleep(_ACCEPT_RETRY_DELAY_S)
+                    continue
+                if error.errno == errno.EBADF:
+                    raise ConnectionLost("the listener was closed") from error
+                continue
+            try:
+                return OsConnection(socket.socket(fileno=accepted.detach()))
+            except OSError:
+                continue  # gone again before it was served
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class OsNetwork:
+    """TCP of the operating system, IPv4 and IPv6."""
+
+    async def listen(self, host: str, port: int) -> Listener:
+        addresses = await trio.socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # An empty host means every address: prefer the socket that takes IPv6 and IPv4 alike.
+        family, kind, protocol, _, address = sorted(
+            addresses, key=lambda found: found[0] != (socket.AF_INET6 if not host else found[0])
+        )[0]
+        listening = trio.socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if host else 0)
+            await listening.bind(address)
+            listening.listen(1024)
+        except BaseException:
+            listening.close()
+            raise
+        return OsListener(listening)
+
+    async def connect(self, host: str, port: int) -> Connection:
+        try:
+            stream = await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            raise ConnectionLost(f"no connection to {host}:{port}: {error}") from error
+        return OsConnection(socket.socket(fileno=stream.socket.detach()))
+
+
+class OsWorld:
+    """The World of a broker in production: trio and the operating system."""
+
+    def __init__(self) -> None:
+        self.filesystem: Filesystem = OsFilesystem()
+        self.network: Network = OsNetwork()
+        self.random = random.Random()
+
+    def wall_clock_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return trio.current_time()
+
+    def uuid4(self) -> uuid.UUID:
+        return uuid.uuid4()
+
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+    async def run_blocking(self, function: Callable[..., T], *arguments: object) -> T:
+        return await trio.to_thread.run_sync(function, *arguments)

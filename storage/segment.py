@@ -1,0 +1,465 @@
+"""One segment of a log: `.log` with its batches, and the three indexes beside it (Kafka: LogSegment)."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from storage.batch_scan import header_at, walk_headers
+from storage.errors import CorruptIndexError, LogCorruptError
+from storage.file_cache import FileCache, FileHandle
+from storage.file_names import (
+    DELETED_SUFFIX,
+    LOG_SUFFIX,
+    OFFSET_INDEX_SUFFIX,
+    SEGMENT_SUFFIXES,
+    TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+    offset_file_name,
+)
+from storage.file_slice import FileSlice
+from storage.filesystem import Buffer
+from storage.log_config import LogConfig
+from storage.offset_index import OffsetIndex
+from storage.time_index import NO_TIMESTAMP, TimeIndex, TimestampOffset
+from storage.transaction_index import TransactionIndex
+from wire.records import BatchHeader
+
+logger = logging.getLogger(__name__)
+
+_TAIL_BATCHES_MAX = 256
+_UNKNOWN = -1
+
+
+class BatchSpan(NamedTuple):
+    """What a segment needs to know about a batch that it stores."""
+
+    base_offset: int
+    last_offset: int
+    max_timestamp: int
+    size_bytes: int
+
+
+class Segment:
+    """A segment file of known size. Nothing is opened or read before it is needed.
+
+    Errors: `OSError` from the disk; `LogCorruptError` when the file does not hold batches where it should.
+    A damaged offset or time index is rebuilt from the segment when it is noticed.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_bytes_since_index_entry",
+        "_created_ms",
+        "_directory",
+        "_first_timestamp",
+        "_index_interval_bytes",
+        "_largest",
+        "_offset_index",
+        "_segment_index_bytes",
+        "_tail_from",
+        "_tail_last_offsets",
+        "_tail_positions",
+        "_time_index",
+        "base_offset",
+        "handle",
+        "jitter_ms",
+        "size_bytes",
+        "synced_bytes",
+        "transaction_index",
+        "unsynced_indexes",
+    )
+
+    def __init__(
+        self,
+        cache: FileCache,
+        directory: str,
+        base_offset: int,
+        config: LogConfig,
+        *,
+        size_bytes: int,
+        created_ms: int,
+        jitter_ms: int = 0,
+        has_transaction_index: bool = False,
+    ) -> None:
+        self._cache = cache
+        self._directory = directory
+        self.base_offset = base_offset
+        self.handle = FileHandle(cache, self._path(LOG_SUFFIX))
+        self.size_bytes = size_bytes
+        self.jitter_ms = jitter_ms
+        self.synced_bytes = 0
+        """How much of the file is known to be on the disk."""
+        self.unsynced_indexes = True
+        self.transaction_index = TransactionIndex(
+            cache, self._path(TRANSACTION_INDEX_SUFFIX), base_offset, present=has_transaction_index
+        )
+        self._created_ms = created_ms
+        self._index_interval_bytes = config.index_interval_bytes
+        self._segment_index_bytes = config.segment_index_bytes
+        self._offset_index: OffsetIndex | None = None
+        self._time_index: TimeIndex | None = None
+        self._bytes_since_index_entry = 0
+        self._first_timestamp: int | None = None
+        self._largest: TimestampOffset | None = None if size_bytes else TimestampOffset(NO_TIMESTAMP, base_offset)
+        # The last batches appended, so that readers at the end of the log cost no I/O. Complete from
+        # `_tail_from` on.
+        self._tail_from = _UNKNOWN if size_bytes else base_offset
+        self._tail_last_offsets: list[int] = []
+        self._tail_positions: list[int] = []
+
+    @classmethod
+    def create(
+        cls, cache: FileCache, directory: str, base_offset: int, config: LogConfig, *, now_ms: int, jitter_ms: int
+    ) -> Segment:
+        """A new segment with its empty files; left-over files of the same name are emptied."""
+        segment = cls(
+            cache, directory, base_offset, config, size_bytes=0, created_ms=now_ms, jitter_ms=jitter_ms
+        )
+        try:
+            cache.filesystem.remove(segment.transaction_index.path)
+        except FileNotFoundError:
+            pass
+        segment._new_offset_index().create()
+        segment._new_time_index().create()
+        # Last, since a directory that has no .log for an index is tidied up, while the reverse is a repair.
+        segment.handle.file(create=True).truncate(0)
+        return segment
+
+    def _path(self, suffix: str) -> str:
+        return f"{self._directory}/{offset_file_name(self.base_offset, suffix)}"
+
+    def __repr__(self) -> str:
+        return f"Segment(base_offset={self.base_offset}, size_bytes={self.size_bytes})"
+
+    # Indexes
+
+    @property
+    def offset_index(self) -> OffsetIndex:
+        """The index, checked at first use and rebuilt when it cannot be right."""
+        index = self._offset_index
+        if index is None:
+            index = self._new_offset_index()
+            try:
+                index.check(self.size_bytes)
+            except CorruptIndexError as error:
+                self._rebuild_because(error)
+        return index
+
+    @property
+    def time_index(self) -> TimeIndex:
+        """The index, checked at first use and rebuilt when it cannot be right."""
+        index = self._time_index
+        if index is None:
+            index = self._new_time_index()
+            try:
+                index.check()
+            except CorruptIndexError as error:
+                self._rebuild_because(error)
+        return index
+
+    def _new_offset_index(self) -> OffsetIndex:
+        path = self._path(OFFSET_INDEX_SUFFIX)
+        self._offset_index = OffsetIndex(self._cache, path, self.base_offset, self._segment_index_bytes)
+        return self._offset_index
+
+    def _new_time_index(self) -> TimeIndex:
+        path = self._path(TIME_INDEX_SUFFIX)
+        self._time_index = TimeIndex(self._cache, path, self.base_offset, self._segment_index_bytes)
+        return self._time_index
+
+    def _rebuild_because(self, error: Exception) -> None:
+        logger.error("Rebuilding the indexes of %s: %s", self.handle.path, error)
+        self.rebuild_indexes()
+
+    def rebuild_indexes(self) -> None:
+        """Write offset and time index anew from the batch headers."""
+        self.start_indexing()
+        for position, header in self.walk():
+            self.index_batch(position, header)
+        self.finish_indexing()
+
+    def start_indexing(self) -> None:
+        """Empty offset and time index; `index_batch` for every batch in order must follow."""
+        (self._offset_index or self._new_offset_index()).reset()
+        (self._time_index or self._new_time_index()).reset()
+        self._bytes_since_index_entry = 0
+        self._largest = TimestampOffset(NO_TIMESTAMP, self.base_offset)
+        self._first_timestamp = None
+        self.unsynced_indexes = True
+
+    def index_batch(self, position: int, header: BatchHeader) -> None:
+        span = BatchSpan(header.base_offset, header.last_offset, header.max_timestamp, header.size_bytes)
+        self._index(position, span)
+
+    def finish_indexing(self) -> None:
+        """The largest timestamp closes the time index, as in a segment that was rolled."""
+        largest = self.largest
+        if largest.timestamp > NO_TIMESTAMP:
+            self.time_index.maybe_append(*largest, closing=True)
+
+    def _index(self, position: int, span: BatchSpan) -> None:
+        """Take note of a batch, with an index entry when enough bytes lie behind the last one."""
+        largest = self.largest
+        if span.max_timestamp > largest.timestamp:
+            self._largest = largest = TimestampOffset(span.max_timestamp, span.last_offset)
+        if self._bytes_since_index_entry > self._index_interval_bytes:
+            self.unsynced_indexes = True
+            self.offset_index.append(span.last_offset, position)
+            self.time_index.maybe_append(*largest)
+            self._bytes_since_index_entry = 0
+        self._bytes_since_index_entry += span.size_bytes
+
+    # Timestamps
+
+    @property
+    def largest(self) -> TimestampOffset:
+        """The largest timestamp, and the last offset of the batch that brought it; -1 if there is none."""
+        if self._largest is None:
+            last = self.time_index.last  # a rebuild sets _largest itself
+            if self._largest is None:
+                self._largest = last
+        return self._largest
+
+    def retention_timestamp(self) -> int:
+        """What retention.ms counts from: the largest timestamp, or the time of the last write."""
+        timestamp = self.largest.timestamp
+        return timestamp if timestamp >= 0 else self._cache.filesystem.modified_ms(self.handle.path)
+
+    def first_timestamp(self) -> int:
+        """Largest timestamp of the first batch, or -1."""
+        if self._first_timestamp is None:
+            if not self.size_bytes:
+                return NO_TIMESTAMP
+            self._first_timestamp = header_at(self.handle, 0).max_timestamp
+        return self._first_timestamp
+
+    # Appending
+
+    def should_roll(self, config: LogConfig, *, size_bytes: int, span: BatchSpan, now_ms: int) -> bool:
+        """Whether the next append, whose last batch is `span`, belongs into a new segment."""
+        if self.size_bytes > config.segment_bytes - size_bytes:
+            return True
+        if self.size_bytes and self._age_ms(now_ms, span.max_timestamp) > config.segment_ms - self.jitter_ms:
+            return True
+        index = self.offset_index
+        return index.is_full or self.time_index.is_full or not index.can_hold(span.last_offset)
+
+    def _age_ms(self, now_ms: int, timestamp: int) -> int:
+        first = self.first_timestamp()
+        return timestamp - first if first >= 0 else now_ms - self._created_ms
+
+    def append(self, records: Buffer, batches: Sequence[BatchSpan]) -> None:
+        """Write `records`, which consist of `batches`, behind the others. After an OSError nothing has changed."""
+        position = self.size_bytes
+        before = (self.largest, self._first_timestamp, self._bytes_since_index_entry)
+        if position == 0:
+            self._first_timestamp = batches[0].max_timestamp
+        try:
+            self.handle.file().pwrite((records,), position)
+            at = position
+            for span in batches:
+                self._index(at, span)
+                at += span.size_bytes
+        except OSError:
+            self._largest, self._first_timestamp, self._bytes_since_index_entry = before
+            self._cut_quietly(position, batches[0].base_offset)
+            raise
+        self._note_tail(position, batches)
+        self.size_bytes = at
+
+    def undo_append(self, position: int, base_offset: int, before: TimestampOffset) -> None:
+        """Take back the last append, which began at `position` with `base_offset`."""
+        self._largest = before
+        self.size_bytes = position
+        self._forget_tail()
+        if not position:
+            self._first_timestamp = None
+        self._cut_quietly(position, base_offset)
+
+    def _cut_quietly(self, position: int, base_offset: int) -> None:
+        """Remove what a failed append left. If even that fails, later appends overwrite it, and recovery
+        cuts it off."""
+        try:
+            self.handle.file().truncate(position)
+            self.offset_index.truncate_to(base_offset)
+            self.time_index.truncate_to(base_offset)
+        except OSError as error:
+            logger.error("Cannot remove a failed append behind byte %d of %s: %s", position, self.handle.path, error)
+
+    def _note_tail(self, position: int, batches: Sequence[BatchSpan]) -> None:
+        last_offsets, positions = self._tail_last_offsets, self._tail_positions
+        if self._tail_from < 0:
+            self._tail_from = batches[0].base_offset
+        for span in batches:
+            last_offsets.append(span.last_offset)
+            positions.append(position)
+            position += span.size_bytes
+        if len(last_offsets) > 2 * _TAIL_BATCHES_MAX:
+            dropped = len(last_offsets) - _TAIL_BATCHES_MAX
+            self._tail_from = last_offsets[dropped - 1] + 1
+            del last_offsets[:dropped], positions[:dropped]
+
+    def _forget_tail(self) -> None:
+        self._tail_from = _UNKNOWN if self.size_bytes else self.base_offset
+        self._tail_last_offsets.clear()
+        self._tail_positions.clear()
+
+    # Reading
+
+    def walk(self, position: int = 0) -> Iterator[tuple[int, BatchHeader]]:
+        """(position, header) of the batches from a batch boundary to the end."""
+        return walk_headers(self.handle, position, self.size_bytes, offset_min=self.base_offset)
+
+    def position_of(self, offset: int) -> int | None:
+        """Where the first batch that contains `offset` or begins behind it starts; None if there is none."""
+        if 0 <= self._tail_from <= offset:
+            index = bisect_left(self._tail_last_offsets, offset)
+            return self._tail_positions[index] if index < len(self._tail_positions) else None
+        for position, header in self._walk_from_index(offset):
+            if header.last_offset >= offset:
+                return position
+        return None
+
+    def _walk_from_index(self, offset: int) -> Iterator[tuple[int, BatchHeader]]:
+        """The batches from the index entry for `offset` on. An entry that the log contradicts is not believed."""
+        if not self.size_bytes:
+            return iter(())
+        start = self._indexed_position(offset)
+        if start is None:
+            self._rebuild_because(CorruptIndexError("the offset index does not fit the log"))
+            start = self._indexed_position(offset)
+            if start is None:
+                raise LogCorruptError(self.handle.path, 0, "a fresh index does not fit the log")
+        return self.walk(start)
+
+    def _indexed_position(self, offset: int) -> int | None:
+        """Where to start looking for `offset`, or None when there is no batch where the index says."""
+        if self.size_bytes <= self._index_interval_bytes and self._offset_index is None:
+            return 0  # too small for an entry: leave the index file alone
+        try:
+            entry = self.offset_index.lookup(offset)
+            if entry.position == 0:
+                return 0
+            # The entry names the last offset of the batch, or (several batches in one append) a later one.
+            header = header_at(self.handle, entry.position)
+        except (CorruptIndexError, LogCorruptError):
+            return None
+        fits = self.base_offset <= header.base_offset and header.last_offset <= entry.offset
+        return entry.position if fits else None
+
+    def header_at(self, position: int) -> BatchHeader:
+        return header_at(self.handle, position)
+
+    def next_offset(self) -> int:
+        """The offset behind the last batch, found from the last index entry."""
+        if self._tail_last_offsets:
+            return self._tail_last_offsets[-1] + 1
+        next_offset = self.base_offset
+        for _, header in self._walk_from_index((1 << 63) - 1):
+            next_offset = header.next_offset
+        return next_offset
+
+    def slice(self, position: int, size: int) -> FileSlice:
+        return FileSlice(self.handle, position, size, in_memory=self._cache.crowded)
+
+    def read_batch(self, position: int, header: BatchHeader) -> bytes:
+        """The whole batch; LogCorruptError when the file ends before it does."""
+        data = self.handle.file().pread(header.size_bytes, position)
+        if len(data) != header.size_bytes:
+            raise LogCorruptError(self.handle.path, position, "batch is cut off")
+        return data
+
+    def batches_from_timestamp(self, timestamp: int, start_offset: int) -> Iterator[tuple[int, BatchHeader]]:
+        """The batches from where the first record at or behind both bounds may lie."""
+        entry = self.time_index.lookup(timestamp)
+        return self._walk_from_index(max(entry.offset, start_offset))
+
+    def upper_bound_offset(self, position: int) -> int | None:
+        """An offset that no batch before `position` reaches, if the index knows one."""
+        return self.offset_index.upper_bound_offset(position)
+
+    # Truncating, closing, deleting
+
+    def truncate_to(self, offset: int, now_ms: int) -> int:
+        """Remove the batches that contain `offset` or lie behind it; returns how many bytes went."""
+        position = self.position_of(offset)
+        self.offset_index.truncate_to(offset)
+        self.time_index.truncate_to(offset)
+        self.transaction_index.truncate_to(offset)
+        self.unsynced_indexes = True
+        if position is None:
+            return 0
+        removed = self.size_bytes - position
+        self.truncate_bytes(position)
+        if position == 0:
+            self._created_ms = now_ms
+        self._largest = self._find_largest()
+        return removed
+
+    def truncate_bytes(self, position: int) -> None:
+        """Cut the file at a batch boundary, without regard for the indexes."""
+        self.handle.file().truncate(position)
+        self.size_bytes = position
+        self.synced_bytes = min(self.synced_bytes, position)
+        self._bytes_since_index_entry = 0
+        self._forget_tail()
+        if not position:
+            self._first_timestamp = None
+
+    def _find_largest(self) -> TimestampOffset:
+        """The largest timestamp after a truncation: the time index knows most, the log the rest."""
+        largest = self.time_index.last
+        start = self._indexed_position(largest.offset) if self.size_bytes else None
+        if start is not None:
+            for _, header in self.walk(start):
+                if header.max_timestamp > largest.timestamp:
+                    largest = TimestampOffset(header.max_timestamp, header.last_offset)
+        return largest
+
+    def become_inactive(self) -> None:
+        """The segment takes no more appends: its largest timestamp closes the time index."""
+        self.finish_indexing()
+        self.unsynced_indexes = True
+
+    def handles_to_sync(self, *, with_indexes: bool) -> list[FileHandle]:
+        """The files that have (perhaps) unwritten bytes."""
+        handles = [self.handle] if self.synced_bytes < self.size_bytes else []
+        if with_indexes and self.unsynced_indexes:
+            handles += [self.offset_index.file_handle(), self.time_index.file_handle()]
+            if self.transaction_index.present:
+                handles.append(self.transaction_index.file_handle())
+        return handles
+
+    def close(self) -> None:
+        """Close the files. The segment may be used again; it then opens them again."""
+        self.handle.close()
+        self.transaction_index.close()
+        for index in (self._offset_index, self._time_index):
+            if index is not None:
+                index.close()
+
+    def mark_deleted(self) -> list[str]:
+        """Rename the files to `.deleted` and return the new names. Slices in flight stay readable."""
+        self.close()
+        renamed = []
+        for suffix in SEGMENT_SUFFIXES:  # .log first: without it the rest is rubbish to the loader
+            path = self._path(suffix)
+            try:
+                self._cache.filesystem.rename(path, path + DELETED_SUFFIX)
+            except FileNotFoundError:
+                continue
+            renamed.append(path + DELETED_SUFFIX)
+        return renamed
+
+    def moved(self, directory: str) -> None:
+        """The partition's directory was renamed."""
+        self._directory = directory
+        self.handle.renamed(self._path(LOG_SUFFIX))
+        self.transaction_index.renamed(self._path(TRANSACTION_INDEX_SUFFIX))
+        if self._offset_index is not None:
+            self._offset_index.renamed(self._path(OFFSET_INDEX_SUFFIX))
+        if self._time_index is not None:
+            self._time_index.renamed(self._path(TIME_INDEX_SUFFIX))

@@ -1,0 +1,50 @@
+"""The client libraries that the end-to-end cases run with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.clients.asyncio_kafka import AiokafkaClient
+from tests.e2e.clients.confluent import ConfluentAdmin, ConfluentClient
+from tests.e2e.clients.interface import Client, Message
+from tests.e2e.clients.kafka_python import KafkaPythonClient
+
+CLIENTS: tuple[Client, ...] = (ConfluentClient(), KafkaPythonClient(), AiokafkaClient())
+
+
+@pytest.fixture(params=CLIENTS, ids=lambda client: client.name)
+def client(request: pytest.FixtureRequest) -> Client:
+    """Each client library in turn."""
+    chosen: Client = request.param
+    return chosen
+
+
+@pytest.fixture
+def admin(bootstrap_server: str) -> Iterator[ConfluentAdmin]:
+    """For preparing a case, whichever client it is about."""
+    with ConfluentClient().admin(bootstrap_server) as one:
+        yield one
+
+
+@pytest.fixture
+def new_topic(admin: ConfluentAdmin, unique_name: Callable[[str], str]) -> Callable[..., str]:
+    """Creates a topic with a name of its own and returns the name; takes ``create_topic``'s arguments."""
+
+    def create(partitions: int = 1, **arguments: object) -> str:
+        topic = unique_name("topic")
+        admin.create_topic(topic, partitions, **arguments)  # type: ignore[arg-type]
+        return topic
+
+    return create
+
+
+@pytest.fixture
+def numbered() -> Callable[..., list[Message]]:
+    """Small records that can be told apart: ``numbered(3)`` has the values b"0", b"1", b"2"."""
+
+    def make(count: int, *, first: int = 0, partitions: int = 1) -> list[Message]:
+        return [Message(b"%d" % number, partition=number % partitions) for number in range(first, first + count)]
+
+    return make

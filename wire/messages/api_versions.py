@@ -1,0 +1,35 @@
+"""Messages."""
+
+from __future__ import annotations
+
+from wire.schema import Request, Response, Structure, array, boolean, int16, int32, int64, string
+
+
+class ApiVersionsRequest(Request, api_key=18, versions="0-4", flexible="3+"):
+    client_software_name: str = string("3+", ignorable=True)
+    client_software_version: str = string("3+", ignorable=True)
+
+
+class ApiVersionsResponse(Response, api_key=18, versions="0-4", flexible="3+"):
+    class ApiVersion(Structure):
+        api_key: int = int16()
+        min_version: int = int16()
+        max_version: int = int16()
+
+    class SupportedFeatureKey(Structure):
+        name: str = string()
+        min_version: int = int16()
+        max_version: int = int16()
+
+    class FinalizedFeatureKey(Structure):
+        name: str = string()
+        max_version_level: int = int16()
+        min_version_level: int = int16()
+
+    error_code: int = int16()
+    api_keys: list[ApiVersion] = array(ApiVersion)
+    throttle_time_ms: int = int32("1+", ignorable=True)
+    supported_features: list[SupportedFeatureKey] = array(SupportedFeatureKey, "3+", ignorable=True, tag=0)
+    finalized_features_epoch: int = int64("3+", default=-1, ignorable=True, tag=1)
+    finalized_features: list[FinalizedFeatureKey] = array(FinalizedFeatureKey, "3+", ignorable=True, tag=2)
+    zk_migration_ready: bool = boolean("3+", ignorable=True, tag=3)

@@ -1,0 +1,25 @@
+"""Messages."""
+
+from __future__ import annotations
+
+from wire.schema import Request, Response, array, binary, int16, int64, nullable_string, string
+
+
+class SaslHandshakeRequest(Request, api_key=17, versions="0-1"):
+    mechanism: str = string()
+
+
+class SaslHandshakeResponse(Response, api_key=17, versions="0-1"):
+    error_code: int = int16()
+    mechanisms: list[str] = array(string)
+
+
+class SaslAuthenticateRequest(Request, api_key=36, versions="0-2", flexible="2+"):
+    auth_bytes: bytes = binary()
+
+
+class SaslAuthenticateResponse(Response, api_key=36, versions="0-2", flexible="2+"):
+    error_code: int = int16()
+    error_message: str | None = nullable_string()
+    auth_bytes: bytes = binary()
+    session_lifetime_ms: int = int64("1+", ignorable=True)
