@@ -149,7 +149,9 @@ class OsConnection:
     async def send(self, parts: Sequence[Part]) -> None:
         pending: list[memoryview] = []
         for part in parts:
-            if isinstance(part, FileSlice):
+            if isinstance(part, FileSlice) and part.fileno() < 0:
+                pending.append(memoryview(part.read()))
+            elif isinstance(part, FileSlice):
                 await self._send_buffers(pending, more=True)
                 pending = []
                 await self._send_file(part)
@@ -232,6 +234,8 @@ class OsListener:
         while True:
             try:
                 accepted, _ = await self._socket.accept()
+            except trio.ClosedResourceError as error:
+                raise ConnectionLost("the listener was closed") from error
             except OSError as error:
                 if error.errno in _ACCEPT_ERRORS_TO_RETRY:
                     await trio.sleep(_ACCEPT_RETRY_DELAY_S)

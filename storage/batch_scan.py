@@ -119,5 +119,5 @@ def _plausible_header(
         raise LogCorruptError(path, position, str(error)) from None
     if header.base_offset < offset_min or header.last_offset_delta < 0:
         reason = f"offsets {header.base_offset} to {header.last_offset} after {offset_min - 1}"
-        raise LogCorruptError(path, position, reason)
+        raise LogCorruptError(path, position, reason, overlap=True)
     return header

@@ -42,13 +42,17 @@ class IncompatibleDirectoryError(Exception):
 
 
 class LogCorruptError(Exception):
-    """A place in a segment file is not the start of a plausible record batch."""
+    """A place in a segment file is not the start of a plausible record batch.
 
-    def __init__(self, path: str, position: int, reason: str) -> None:
+    With `overlap` it is a batch, but its offsets do not ascend: the one before may be the damaged one.
+    """
+
+    def __init__(self, path: str, position: int, reason: str, *, overlap: bool = False) -> None:
         super().__init__(f"{path} at byte {position}: {reason}")
         self.path = path
         self.position = position
         self.reason = reason
+        self.overlap = overlap
 
 
 class CorruptIndexError(Exception):

@@ -55,5 +55,10 @@ class LogConfig:
         return CLEANUP_DELETE in self.cleanup_policy
 
     @property
+    def segment_ms_max(self) -> int:
+        """When a segment is rolled by age: a compacted one early enough for its maximum compaction lag."""
+        return min(self.segment_ms, self.max_compaction_lag_ms) if self.compact else self.segment_ms
+
+    @property
     def log_append_time(self) -> bool:
         return self.message_timestamp_type == LOG_APPEND_TIME

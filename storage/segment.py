@@ -242,7 +242,7 @@ class Segment:
         """Whether the next append, whose last batch is `span`, belongs into a new segment."""
         if self.size_bytes > config.segment_bytes - size_bytes:
             return True
-        if self.size_bytes and self._age_ms(now_ms, span.max_timestamp) > config.segment_ms - self.jitter_ms:
+        if self.size_bytes and self._age_ms(now_ms, span.max_timestamp) > config.segment_ms_max - self.jitter_ms:
             return True
         index = self.offset_index
         return index.is_full or self.time_index.is_full or not index.can_hold(span.last_offset)

@@ -16,7 +16,7 @@ import construct
 from crc32c import crc32c
 
 from wire.compression import Compression, ReadableBuffer
-from wire.errors import ProtocolError
+from wire.errors import ErrorCode, ProtocolError
 from wire.fixed_layout import FixedLayout
 
 WritableBuffer = bytearray | memoryview
@@ -80,15 +80,28 @@ _CODECS = tuple(Compression)
 
 
 class InvalidBatchError(ProtocolError):
-    """Bytes that are not the header of a record batch; Kafka answers CORRUPT_MESSAGE."""
+    """Bytes that are not the header of a record batch. `error_code`: what a producer is told."""
+
+    error_code = ErrorCode.CORRUPT_MESSAGE
 
 
 class LegacyBatchError(InvalidBatchError):
     """A message set of magic 0 or 1, well formed perhaps, but no longer supported."""
 
+    error_code = ErrorCode.INVALID_RECORD
+
     def __init__(self, magic: int) -> None:
         super().__init__(f"message format v{magic} is not supported")
         self.magic = magic
+
+
+class UnknownCodecError(InvalidBatchError):
+    """Attributes that name a codec which does not exist (Kafka answers UNKNOWN_SERVER_ERROR)."""
+
+    error_code = ErrorCode.INVALID_RECORD
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"unknown compression codec {number}")
 
 
 def increment_sequence(sequence: int, increment: int) -> int:
@@ -138,10 +151,10 @@ class BatchHeader(NamedTuple):
 
     @property
     def compression(self) -> Compression:
-        """Raises InvalidBatchError for the codec numbers 5 to 7, which mean nothing."""
+        """Raises UnknownCodecError for the numbers 5 to 7, which mean nothing."""
         number = self.attributes & COMPRESSION_MASK
         if number >= len(_CODECS):
-            raise InvalidBatchError(f"unknown compression codec {number}")
+            raise UnknownCodecError(number)
         return _CODECS[number]
 
     @property
@@ -266,11 +279,28 @@ def set_partition_leader_epoch(buffer: WritableBuffer, position: int, leader_epo
 def set_log_append_time(
     buffer: WritableBuffer, position: int, header: BatchHeader, timestamp_ms: int
 ) -> None:
-    """Turn the batch at `position`, whose header was `header`, into one with log-append time, and its
-    checksum with it. All its records have this timestamp from now on, whatever they say themselves.
+    """Turn the batch at `position`, whose header was `header`, into one with log-append time.
+
+    All its records now have this timestamp, whatever they say themselves.
     """
-    _ATTRIBUTES.pack_into(buffer, position + _ATTRIBUTES_AT, header.attributes | TIMESTAMP_TYPE_FLAG)
-    _MAX_TIMESTAMP.pack_into(buffer, position + _MAX_TIMESTAMP_AT, timestamp_ms)
+    set_max_timestamp(buffer, position, header, LOG_APPEND_TIME, timestamp_ms)
+
+
+def set_max_timestamp(
+    buffer: WritableBuffer, position: int, header: BatchHeader, timestamp_type: int, max_timestamp_ms: int
+) -> None:
+    """Set timestamp type and maximum timestamp of the batch at `position`, whose header was `header`.
+
+    The checksum, which covers both, is computed anew unless nothing changes. Kafka: setMaxTimestamp,
+    which a leader calls for every batch: with CREATE_TIME too, so a producer cannot claim the other type.
+    """
+    if header.timestamp_type == timestamp_type and header.max_timestamp == max_timestamp_ms:
+        return
+    attributes = header.attributes & ~TIMESTAMP_TYPE_FLAG
+    if timestamp_type == LOG_APPEND_TIME:
+        attributes |= TIMESTAMP_TYPE_FLAG
+    _ATTRIBUTES.pack_into(buffer, position + _ATTRIBUTES_AT, attributes)
+    _MAX_TIMESTAMP.pack_into(buffer, position + _MAX_TIMESTAMP_AT, max_timestamp_ms)
     set_crc(buffer, position, header.size_bytes)
 
 

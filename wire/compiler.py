@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wire.decoding import write_decoder
+from wire.encoding import write_encoder
 from wire.primitives import message_struct
 
 if TYPE_CHECKING:
@@ -26,3 +27,9 @@ def compile_decoder(message_class: type[Message], version: int) -> Decoder:
     """The decoder of one version. Raises ProtocolError when the message does not have the version."""
     decoder: Decoder = write_decoder(message_class, version, message_struct(message_class, version))
     return decoder
+
+
+def compile_encoder(message_class: type[Message], version: int) -> Encoder:
+    """The encoder of one version. Raises ProtocolError when the message does not have the version."""
+    encoder: Encoder = write_encoder(message_class, version, message_struct(message_class, version))
+    return encoder

@@ -19,17 +19,25 @@ import cramjam
 import lz4.frame
 import zstandard
 
-from wire.errors import ProtocolError
+from wire.errors import ErrorCode, ProtocolError
 
 ReadableBuffer = bytes | bytearray | memoryview
 
 
 class CorruptRecordError(ProtocolError):
-    """Compressed data or a record that does not follow its format."""
+    """Compressed data or a record that does not follow its format. `error_code`: what a producer is told.
+
+    Kafka answers INVALID_RECORD for a malformed record. For data that does not decompress it answers
+    UNKNOWN_SERVER_ERROR, which stops an idempotent producer; here that is INVALID_RECORD as well.
+    """
+
+    error_code = ErrorCode.INVALID_RECORD
 
 
 class DecompressionLimitError(ProtocolError):
     """Data that decompresses to more than the bound its reader set."""
+
+    error_code = ErrorCode.INVALID_RECORD
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"decompresses to more than the allowed {limit_bytes} bytes")

@@ -167,7 +167,9 @@ class _DecoderWriter:
         """Make an object; the fields that the version lacks get their defaults at once."""
         structure_class = tree.structure_class
         variable = self.source.temporary("s")
-        self.source.line(f"{variable} = new({self.source.constant(structure_class.__name__, structure_class)})")
+        self.source.line(
+            f"{variable} = new({self.source.constant(structure_class.__name__, structure_class)})"
+        )
         return variable
 
     def _defaults(self, tree: StructureStruct, variable: str) -> None:
@@ -322,8 +324,10 @@ class _DecoderWriter:
         source.open(f"if {count} > {empty}")
         if subcon.compact:
             source.line(f"{count} -= 1")
+        # A handful of elements that are not there is noticed soon enough, without a check for each array.
         self._fail(
-            f"{count} * {subcon.element_bytes_min} > end - o", f"{name}: more elements than the bytes left"
+            f"{count} > 127 and {count} * {subcon.element_bytes_min} > end - o",
+            f"{name}: more elements than the bytes left",
         )
         if self.careful:
             source.line(f"budget -= {count}")
@@ -393,6 +397,7 @@ class _DecoderWriter:
         unpacker = source.packed(packed, "iter_unpack")
         comma = "," if len(targets) == 1 else ""
         source.line(f"{stop} = o + {count} * {size}")
+        self._fail(f"{stop} > end", f"{element.structure_class.__name__}: more elements than the bytes left")
         source.line(f"{values} = [*map(new, repeat({class_name}, {count}))]")
         source.open(
             f"for {variable}, ({', '.join(targets)}{comma}) in zip({values}, {unpacker}(data[o:{stop}]))"
@@ -419,6 +424,7 @@ class _DecoderWriter:
             unpacker = source.packed("16s", "iter_unpack")
             stop = source.temporary("e")
             source.line(f"{stop} = o + {count} * 16")
+            self._fail(f"{stop} > end", "more UUIDs than the bytes left")
             source.line(f"{values} = [UUIDS[key] for (key,) in {unpacker}(data[o:{stop}])]")
             source.line(f"o = {stop}")
             return

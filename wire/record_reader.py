@@ -2,8 +2,8 @@
 
 The code below a batch's header is per record and therefore written flat: one-byte varints, which
 most of them are, cost a table look-up. It accepts what Kafka's DefaultRecord accepts (a negative key
-or value length is null, overlong varints wrap) and holds every record to its batch: inside the
-declared length, with offsets that rise and end at `last_offset_delta`.
+or value length is null, overlong varints wrap) with one exception: offsets have to rise and stay within
+`last_offset_delta`. Kafka lets an uncompressed batch break that, and compaction then stumbles over it.
 """
 
 from wire.batch_header import (
@@ -29,8 +29,8 @@ _MASK_64 = 2**64 - 1
 def read_records(buffer: ReadableBuffer, position: int = 0, *, decompressed_bytes_max: int) -> list[Record]:
     """The records of the one batch at `position`, control records included, copied out of `buffer`.
 
-    The checksum is not looked at (`crc_matches`). Raises InvalidBatchError when the header is none
-    or the batch is incomplete, CorruptRecordError when its content is malformed, and
+    The checksum is not looked at (`crc_matches`). Raises InvalidBatchError when there is no
+    valid header or the batch is incomplete, CorruptRecordError when its content is malformed, and
     DecompressionLimitError when that is larger than `decompressed_bytes_max`, which bounds
     compressed batches only: the others are in memory already.
     """

@@ -24,6 +24,7 @@ from wire.batch_header import (
     BatchHeader,
     InvalidBatchError,
     LegacyBatchError,
+    UnknownCodecError,
     crc_matches,
     increment_sequence,
     iterate_batches,
@@ -32,6 +33,7 @@ from wire.batch_header import (
     set_base_offset,
     set_crc,
     set_log_append_time,
+    set_max_timestamp,
     set_partition_leader_epoch,
 )
 from wire.compression import Compression, CorruptRecordError, DecompressionLimitError
@@ -70,6 +72,7 @@ __all__ = [
     "InvalidBatchError",
     "LegacyBatchError",
     "Record",
+    "UnknownCodecError",
     "build_batch",
     "build_empty_batch",
     "build_end_transaction_marker",
@@ -84,5 +87,6 @@ __all__ = [
     "set_base_offset",
     "set_crc",
     "set_log_append_time",
+    "set_max_timestamp",
     "set_partition_leader_epoch",
 ]

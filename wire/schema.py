@@ -465,10 +465,11 @@ class Message(Structure):
 
         Raises ProtocolError when the bytes are anything else, or when the message does not have the version.
         """
-        message, end = cls.decode_from(buffer, version, 0)
+        decoder = cls._decoders.get(version) or cls._compile_decoder(version)
+        message, end = decoder(buffer, 0)
         if end != len(buffer):
             raise ProtocolError(f"{len(buffer) - end} bytes too many after {cls.__name__} version {version}")
-        return message
+        return message  # type: ignore[no-any-return]
 
     @classmethod
     def decode_from(cls, buffer: Buffer, version: int, offset: int) -> tuple[Self, int]:
@@ -476,13 +477,15 @@ class Message(Structure):
 
         Raises ProtocolError as `decode` does.
         """
-        decoder = cls._decoders.get(version)
-        if decoder is None:
-            from wire.compiler import compile_decoder
+        decoder = cls._decoders.get(version) or cls._compile_decoder(version)
+        return decoder(buffer, offset)
 
-            decoder = cls._decoders[version] = compile_decoder(cls, version)
-        result: tuple[Self, int] = decoder(buffer, offset)
-        return result
+    @classmethod
+    def _compile_decoder(cls, version: int) -> Decoder:
+        from wire.compiler import compile_decoder
+
+        decoder = cls._decoders[version] = compile_decoder(cls, version)
+        return decoder
 
     def encode(self, version: int) -> bytes:
         """The message as one piece of bytes.
@@ -490,24 +493,50 @@ class Message(Structure):
         Raises EncodeError when a value is out of range, too long or null where it must not be, and
         UnsupportedFieldError when a field that is not ignorable was set but does not exist on this version.
         """
-        return b"".join([_in_memory(part) for part in self._pieces(version)])
+        pieces = self._pieces(version)
+        try:
+            return b"".join(pieces)  # type: ignore[arg-type]
+        except TypeError:
+            return b"".join([_in_memory(piece) for piece in pieces])
 
     def encode_parts(self, version: int) -> list[Part]:
         """The message in pieces, for scattered writes: payloads and long records stay as they are, uncopied.
 
         Raises as `encode` does.
         """
-        from wire.compiler import join_small_pieces
-
-        return join_small_pieces(self._pieces(version))
+        return _join_small(self._pieces(version))
 
     def _pieces(self, version: int) -> list[Part]:
-        encoder = self._encoders.get(version)
-        if encoder is None:
-            from wire.compiler import compile_encoder
-
-            encoder = self._encoders[version] = compile_encoder(type(self), version)
+        encoder = self._encoders.get(version) or self._compile_encoder(version)
         return encoder(self)
+
+    @classmethod
+    def _compile_encoder(cls, version: int) -> Encoder:
+        from wire.compiler import compile_encoder
+
+        encoder = cls._encoders[version] = compile_encoder(cls, version)
+        return encoder
+
+
+OWN_PART_BYTES_MIN = 4096
+"""Pieces longer than this are not copied into their neighbours."""
+
+
+def _join_small(pieces: list[Part]) -> list[Part]:
+    """Join neighbouring pieces that are cheaper to copy than to send one by one."""
+    parts: list[Part] = []
+    small: list[bytes | bytearray | memoryview] = []
+    for piece in pieces:
+        if isinstance(piece, bytes | bytearray | memoryview) and len(piece) <= OWN_PART_BYTES_MIN:
+            small.append(piece)
+            continue
+        if small:
+            parts.append(b"".join(small))
+            small.clear()
+        parts.append(piece)
+    if small:
+        parts.append(b"".join(small))
+    return parts
 
 
 def _in_memory(part: Part) -> bytes | bytearray | memoryview:

@@ -92,6 +92,7 @@ class Source:
         self.names = names
         self._lines: list[str] = []
         self._indent = 0
+        self._opened = 0
         self._counter = count(1)
 
     def line(self, text: str) -> None:
@@ -101,9 +102,22 @@ class Source:
         """Begin a block: `text` and a colon."""
         self.line(f"{text}:")
         self._indent += 1
+        self._opened = len(self._lines)
 
     def close(self) -> None:
+        """End the innermost block."""
+        if self._opened == len(self._lines):
+            self.line("pass")
         self._indent -= 1
+
+    def mark(self) -> int:
+        """How many lines there are."""
+        return len(self._lines)
+
+    def undo(self, mark: int) -> None:
+        """Drop the lines that were written after the mark."""
+        del self._lines[mark:]
+        self._opened = 0
 
     def temporary(self, hint: str) -> str:
         """A local name that nothing else uses."""

@@ -21,7 +21,6 @@ class BrokerAttributes:
     max_connections: int
     max_connections_per_ip: int
     connections_max_idle_ms: int
-    request_timeout_ms: int
     max_request_partition_size_limit: int
     fetch_max_bytes: int
     max_incremental_fetch_session_cache_slots: int
@@ -65,6 +64,7 @@ class BrokerAttributes:
     offsets_topic_segment_bytes: int
     producer_id_expiration_ms: int
     producer_id_expiration_check_interval_ms: int
+    broker_rack: str | None
     default_replication_factor: int
     min_insync_replicas: int
     security_inter_broker_protocol: str

@@ -16,7 +16,9 @@ from kbroker.config.definition import ConfigError
 SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SERVED_SECURITY_PROTOCOLS = frozenset({"PLAINTEXT"})
 
-_LISTENER = re.compile(r"(?P<name>.+?)://(\[(?P<ipv6>[0-9a-zA-Z:.%]+)\]|(?P<host>[0-9a-zA-Z\-%._:]*)):(?P<port>[0-9]{1,5})")
+_LISTENER = re.compile(
+    r"(?P<name>.+?)://(\[(?P<ipv6>[0-9a-zA-Z:.%]+)\]|(?P<host>[0-9a-zA-Z\-%._:]*)):(?P<port>[0-9]{1,5})"
+)
 _EXAMPLE = "expected NAME://host:port, for example PLAINTEXT://127.0.0.1:9092 or PLAINTEXT://[::1]:9092"
 
 

@@ -342,9 +342,7 @@ class Controller:
         """Set, delete, append to and subtract from single configs (KIP-339); each resource by itself."""
 
         def entries_of(resource: ConfigResource) -> dict[str, str]:
-            return decide_incremental(
-                self._metadata.image, resource, changes[resource], self._config_rules
-            )
+            return decide_incremental(self._metadata.image, resource, changes[resource], self._config_rules)
 
         return await self._alter_configs(list(changes), entries_of, validate_only)
 
@@ -499,6 +497,4 @@ async def _reachable(answer: Awaitable[_Answer]) -> _Answer:
 
 
 def _lost_every_race() -> ApiError:
-    return ApiError(
-        ErrorCode.REQUEST_TIMED_OUT, "The cluster's metadata kept changing; nothing was decided."
-    )
+    return ApiError(ErrorCode.REQUEST_TIMED_OUT, "The cluster's metadata kept changing; nothing was decided.")

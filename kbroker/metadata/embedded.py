@@ -28,10 +28,8 @@ import trio
 from kbroker.metadata.store import (
     ABSENT,
     NO_LEASE,
-    TRANSACTION_OPERATIONS_MAX,
     Compare,
     Delete,
-    DeletePrefix,
     Event,
     KeyDeleted,
     KeyPut,
@@ -40,13 +38,13 @@ from kbroker.metadata.store import (
     LeaseExpiredError,
     Operation,
     Put,
-    StoreError,
     StoreFormatError,
     StoreLockedError,
     StoreUnavailableError,
     TransactionResult,
     WatchBatch,
     WatchCompactedError,
+    check_operations,
 )
 
 IN_MEMORY: Final = ":memory:"
@@ -144,7 +142,8 @@ class EmbeddedMetadataStore:
     async def _query(self, function: Callable[..., _T], *arguments: object) -> _T:
         with trio.CancelScope(shield=True):
             async with self._exclusive:
-                return await self._call(function, *arguments)
+                answer = await self._call(function, *arguments)
+        return answer
 
     async def _call(self, function: Callable[..., _T], *arguments: object) -> _T:
         if self._closed:
@@ -159,22 +158,16 @@ class EmbeddedMetadataStore:
     async def transact(
         self, compares: Sequence[Compare], operations: Sequence[Operation]
     ) -> TransactionResult:
-        if max(len(compares), len(operations)) > TRANSACTION_OPERATIONS_MAX:
-            raise StoreError(f"more than {TRANSACTION_OPERATIONS_MAX} operations in one transaction")
+        check_operations(compares, operations)
         await trio.lowlevel.checkpoint_if_cancelled()
         with trio.CancelScope(shield=True):
             async with self._exclusive:
                 for operation in operations:
                     if isinstance(operation, Put) and operation.lease_id != NO_LEASE:
                         self._living_lease(operation.lease_id)
-                return await self._apply(compares, operations)
-
-    async def _apply(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
-    ) -> TransactionResult:
-        succeeded, revision, events = await self._call(_transact, compares, operations)
-        if events:
-            self._remember(WatchBatch(revision, events))
+                succeeded, revision, events = await self._call(_transact, compares, operations)
+                if events:
+                    self._remember(WatchBatch(revision, events))
         return TransactionResult(succeeded, revision)
 
     def _remember(self, batch: WatchBatch) -> None:
@@ -262,7 +255,8 @@ class EmbeddedMetadataStore:
 
     def _living_lease(self, lease_id: int) -> _Lease:
         lease = self._leases.get(lease_id)
-        if lease is None or lease.expires_at <= self._monotonic():
+        # Whether a lease's time is up is for expire_leases alone to say, which knows of pauses.
+        if lease is None:
             raise LeaseExpiredError(f"lease {lease_id} is gone")
         return lease
 
@@ -406,23 +400,26 @@ def _holds(connection: sqlite3.Connection, compare: Compare) -> bool:
 
 
 def _operate(connection: sqlite3.Connection, operation: Operation, revision: int) -> list[Event]:
+    # Without RETURNING, which SQLite has only since 3.35.
     if isinstance(operation, Put):
-        row = connection.execute(
+        connection.execute(
             "INSERT INTO entries VALUES (?1, ?2, ?3, ?3, ?4) ON CONFLICT (key) DO UPDATE "
-            f"SET value = ?2, mod_revision = ?3, lease_id = ?4 RETURNING {_COLUMNS}",
+            "SET value = ?2, mod_revision = ?3, lease_id = ?4",
             (operation.key, operation.value, revision, operation.lease_id),
-        ).fetchone()
-        return [KeyPut(KeyValue(*row))]
+        )
+        key_value = _select_key(connection, operation.key)
+        assert key_value is not None
+        return [KeyPut(key_value)]
     if isinstance(operation, Delete):
-        condition, bounds = "key = ?", (operation.key,)
-    else:
-        condition, bounds = _prefix_condition(operation.prefix)
-    return _delete(connection, condition, bounds)
+        return _delete(connection, "key = ?", (operation.key,))
+    return _delete(connection, *_prefix_condition(operation.prefix))
 
 
 def _delete(connection: sqlite3.Connection, condition: str, bounds: tuple[object, ...]) -> list[Event]:
-    rows = connection.execute(f"DELETE FROM entries WHERE {condition} RETURNING key", bounds).fetchall()
-    return [KeyDeleted(key) for key in sorted(row[0] for row in rows)]
+    keys = connection.execute(f"SELECT key FROM entries WHERE {condition} ORDER BY key", bounds).fetchall()
+    if keys:
+        connection.execute(f"DELETE FROM entries WHERE {condition}", bounds)
+    return [KeyDeleted(row[0]) for row in keys]
 
 
 def _delete_lease(connection: sqlite3.Connection, lease_id: int) -> tuple[int, tuple[Event, ...]]:

@@ -28,7 +28,9 @@ class ClusterMetadata:
     carry on.
     """
 
-    def __init__(self, store: MetadataStore, *, sleep: Callable[[float], Awaitable[None]] = trio.sleep) -> None:
+    def __init__(
+        self, store: MetadataStore, *, sleep: Callable[[float], Awaitable[None]] = trio.sleep
+    ) -> None:
         self._store = store
         self._sleep = sleep
         self._image = ClusterImage()

@@ -112,6 +112,10 @@ class ControllerRegistration:
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[Any, Any]:
+    return _NOTHING
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterImage:
     """Everything the cluster has agreed on, as of one revision of the store.
@@ -123,13 +127,13 @@ class ClusterImage:
     revision: int = 0
     cluster_id: str | None = None
     controller: ControllerRegistration | None = None
-    brokers: Mapping[int, BrokerRegistration] = field(default=_NOTHING)
-    topics: Mapping[str, TopicImage] = field(default=_NOTHING)
-    topics_by_id: Mapping[UUID, TopicImage] = field(default=_NOTHING)
-    topics_by_collision_key: Mapping[str, TopicImage] = field(default=_NOTHING)
-    configs: Mapping[ConfigResource, Mapping[str, str]] = field(default=_NOTHING)
-    config_revisions: Mapping[ConfigResource, int] = field(default=_NOTHING)
-    features: Mapping[str, int] = field(default=_NOTHING)
+    brokers: Mapping[int, BrokerRegistration] = field(default_factory=_nothing)
+    topics: Mapping[str, TopicImage] = field(default_factory=_nothing)
+    topics_by_id: Mapping[UUID, TopicImage] = field(default_factory=_nothing)
+    topics_by_collision_key: Mapping[str, TopicImage] = field(default_factory=_nothing)
+    configs: Mapping[ConfigResource, Mapping[str, str]] = field(default_factory=_nothing)
+    config_revisions: Mapping[ConfigResource, int] = field(default_factory=_nothing)
+    features: Mapping[str, int] = field(default_factory=_nothing)
 
     def topic(self, name: str) -> TopicImage | None:
         return self.topics.get(name)

@@ -157,7 +157,9 @@ def difference(before: ClusterImage, after: ClusterImage) -> ImageDelta:
     added: list[tuple[TopicImage, int, PartitionState]] = []
     changed: list[tuple[TopicImage, int, PartitionState, PartitionState]] = []
     if before.topics_by_id is not after.topics_by_id:
-        deleted = [topic for topic_id, topic in before.topics_by_id.items() if topic_id not in after.topics_by_id]
+        deleted = [
+            topic for topic_id, topic in before.topics_by_id.items() if topic_id not in after.topics_by_id
+        ]
         for topic_id, topic in after.topics_by_id.items():
             old = before.topics_by_id.get(topic_id)
             if old is None:

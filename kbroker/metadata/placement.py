@@ -4,7 +4,8 @@ Follows Kafka's ``StripedReplicaPlacer``. Racks are visited in turn, each partit
 further than the one before; within a rack its brokers take turns. So replicas spread over racks first,
 over brokers second, and the leaders over both. Brokers without a rack form one rack of their own.
 Fenced brokers are used only when a rack has no others left, and never for the first replica, which
-becomes the leader; brokers in controlled shutdown are not used at all. Where the turns begin is random, so that many small topics spread too.
+becomes the leader; brokers in controlled shutdown are not used at all. Where the turns begin is random,
+so that many small topics spread too.
 """
 
 from __future__ import annotations
@@ -30,9 +31,7 @@ def place_replicas(
 
 def _check_replication_factor(replication_factor: int, deal: _Deal) -> None:
     if replication_factor <= 0:
-        raise ApiError(
-            ErrorCode.INVALID_REPLICATION_FACTOR, "Replication factor must be greater than zero."
-        )
+        raise ApiError(ErrorCode.INVALID_REPLICATION_FACTOR, "Replication factor must be greater than zero.")
     if deal.unfenced_count == 0:
         raise ApiError(
             ErrorCode.INVALID_REPLICATION_FACTOR,

@@ -103,6 +103,16 @@ class DeletePrefix:
 Operation = Put | Delete | DeletePrefix
 
 
+def check_operations(compares: Sequence[Compare], operations: Sequence[Operation]) -> None:
+    """StoreError for a transaction that etcd would refuse; every implementation refuses it likewise."""
+    if max(len(compares), len(operations)) > TRANSACTION_OPERATIONS_MAX:
+        raise StoreError(f"more than {TRANSACTION_OPERATIONS_MAX} operations in one transaction")
+    single = [operation.key for operation in operations if not isinstance(operation, DeletePrefix)]
+    prefixes = tuple(operation.prefix for operation in operations if isinstance(operation, DeletePrefix))
+    if len(set(single)) < len(single) or any(key.startswith(prefixes) for key in single if prefixes):
+        raise StoreError("two operations of one transaction touch the same key")
+
+
 @dataclass(frozen=True, slots=True)
 class TransactionResult:
     """``revision`` is the store's revision after the transaction: its own one if it changed anything."""
@@ -169,8 +179,8 @@ class MetadataStore(Protocol):
     ) -> TransactionResult:
         """Apply all operations if every comparison holds, else none; durable when it returns.
 
-        A key may be named by one operation only, and there are at most TRANSACTION_OPERATIONS_MAX of
-        them. LeaseExpiredError if an operation names a lease that is gone (then nothing is applied).
+        StoreError if operations overlap or are too many (``check_operations``); LeaseExpiredError if one
+        names a lease that is gone; then nothing is applied.
         Cancellation does not tear it: it takes effect wholly or not at all.
         """
         ...

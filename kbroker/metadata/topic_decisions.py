@@ -51,9 +51,7 @@ def configs_of(topic: CreatableTopic) -> dict[str, str]:
     """The configs asked for, the last of each name; INVALID_CONFIG if one has no value."""
     without_value = [config.name for config in topic.configs if config.value is None]
     if without_value:
-        raise ApiError(
-            ErrorCode.INVALID_CONFIG, f"A topic config needs a value: {', '.join(without_value)}."
-        )
+        raise ApiError(ErrorCode.INVALID_CONFIG, f"A topic config needs a value: {', '.join(without_value)}.")
     return {config.name: config.value for config in topic.configs if config.value is not None}
 
 
@@ -81,9 +79,7 @@ def decide_partitions(
             ErrorCode.INVALID_PARTITIONS,
             "The number of partitions must be positive, or -1 for the default.",
         )
-    partition_count = (
-        default_partition_count if topic.num_partitions == USE_DEFAULT else topic.num_partitions
-    )
+    partition_count = default_partition_count if topic.num_partitions == USE_DEFAULT else topic.num_partitions
     replication_factor = (
         default_replication_factor if topic.replication_factor == USE_DEFAULT else topic.replication_factor
     )

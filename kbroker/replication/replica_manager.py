@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -75,7 +75,7 @@ class ReplicaManager:
         self,
         topic: str,
         topic_id: uuid.UUID,
-        partitions: Mapping[int, PartitionState],
+        partitions: Iterable[tuple[int, PartitionState]],
         *,
         config: LogConfig,
         min_in_sync_replicas: int,
@@ -86,7 +86,7 @@ class ReplicaManager:
             self.remove_topic(topic)  # deleted and created again while this broker looked away
         self._topic_ids[topic] = topic_id
         self._topic_names[topic_id] = topic
-        for index, state in partitions.items():
+        for index, state in partitions:
             if self._node_id in state.replicas:
                 self._apply_partition(topic, topic_id, index, state, config, min_in_sync_replicas)
 

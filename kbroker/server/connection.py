@@ -84,6 +84,11 @@ class ClientConnection:
             self._release()
             self._connection.close()
 
+    @property
+    def is_holding_half_a_request(self) -> bool:
+        """Whether room is taken by a request whose end has not come yet."""
+        return bool(self._reserved_bytes) and not self.is_answering
+
     def stop(self) -> None:
         """Close as soon as the request in hand, if any, has been answered."""
         self._stopping = True
@@ -95,7 +100,7 @@ class ClientConnection:
             frame = self._frames.next_frame()
             if frame is not None:
                 return frame
-            needed = self._frames.frame_bytes
+            needed = self._frames.announced_bytes
             if needed and not self._reserved_bytes:
                 await self._memory.acquire(needed)
                 self._reserved_bytes = needed

@@ -19,6 +19,11 @@ class RequestMemory:
         self.bytes_in_use = 0
         self._waiting: OrderedDict[object, tuple[trio.Event, int]] = OrderedDict()
 
+    @property
+    def is_contended(self) -> bool:
+        """Whether somebody waits for room."""
+        return bool(self._waiting)
+
     def _fits(self, size: int) -> bool:
         return self.bytes_max < 0 or self.bytes_in_use == 0 or self.bytes_in_use + size <= self.bytes_max
 

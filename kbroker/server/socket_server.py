@@ -7,6 +7,7 @@ listeners, then asks every connection to finish the request in hand, and cuts wh
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from kbroker.world import Address, Connection, ConnectionLost, Listener, World
 
 logger = logging.getLogger(__name__)
 
-_IDLE_CHECKS_PER_TIMEOUT = 4
-_IDLE_CHECK_INTERVAL_MAX_S = 30.0
+_IDLE_CHECK_INTERVAL_S = 1.0
+_HALF_A_REQUEST_SILENCE_MAX_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +170,23 @@ class SocketServer:
             self._room.set()
 
     async def _close_idle(self) -> None:
-        """Close connections without a request for ``connections.max.idle.ms``; a request in hand is not idle."""
-        idle_max_s = self._limits.connection_idle_ms_max / 1000
-        if idle_max_s < 0:
-            return
-        interval_s = min(idle_max_s / _IDLE_CHECKS_PER_TIMEOUT, _IDLE_CHECK_INTERVAL_MAX_S)
+        """Close connections that have been silent for too long.
+
+        That is ``connections.max.idle.ms`` without a request; a request in hand is not idle. Half a request
+        that others wait for room to receive theirs gets much less.
+        """
         while True:
-            await self._world.sleep(interval_s)
+            await self._world.sleep(_IDLE_CHECK_INTERVAL_S)
             now = self._world.monotonic()
             for connection in list(self._connections.values()):
-                if not connection.is_waiting_for_handler and now - connection.last_active > idle_max_s:
+                if now - connection.last_active > self._silence_max_s(connection):
                     logger.debug("connection %s was idle and is closed", connection.connection_id)
                     connection.scope.cancel()
+
+    def _silence_max_s(self, connection: ClientConnection) -> float:
+        if connection.is_waiting_for_handler:
+            return math.inf
+        if connection.is_holding_half_a_request and self._memory.is_contended:
+            return _HALF_A_REQUEST_SILENCE_MAX_S
+        idle_ms_max = self._limits.connection_idle_ms_max
+        return math.inf if idle_ms_max < 0 else idle_ms_max / 1000

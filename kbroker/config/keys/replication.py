@@ -39,6 +39,7 @@ KEYS = (
         "broker.rack",
         None,
         "Rack of this broker, for spreading replicas and for reads from the nearest one.",
+        acted_on=True,
     ),
     string(
         "inter.broker.listener.name",

@@ -232,7 +232,9 @@ class Group:
         self.transition_to(GroupState.COMPLETING_REBALANCE if self.members else GroupState.EMPTY, now_ms)
         self.pending_sync.clear()
 
-    def join_response(self, member: Member, *, with_members: bool, skip_assignment: bool = False) -> JoinGroupResponse:
+    def join_response(
+        self, member: Member, *, with_members: bool, skip_assignment: bool = False
+    ) -> JoinGroupResponse:
         """What a member of the current generation is told; the leader gets everybody's metadata."""
         members: list[JoinGroupResponse.JoinGroupResponseMember] = []
         if with_members:
@@ -266,7 +268,9 @@ class Group:
 
     def select_protocol(self) -> str:
         """The protocol with the most votes among those that all members support."""
-        candidates = {name for name, supporters in self._supporters.items() if supporters == len(self.members)}
+        candidates = {
+            name for name, supporters in self._supporters.items() if supporters == len(self.members)
+        }
         votes = Counter(member.vote(candidates) for member in self.members.values())
         return votes.most_common(1)[0][0]
 

@@ -1,0 +1,103 @@
+"""``kbroker serve``: read the settings, run the broker, stop it on SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import trio
+
+from kbroker.broker import Broker, BrokerReady, StartError
+from kbroker.cli.command import DEFAULT_DATA_DIR, DEFAULT_HOST, DEFAULT_PORT
+from kbroker.config.broker_config import BrokerConfig
+from kbroker.config.definition import ConfigError
+from kbroker.config.listeners import listener_text
+from kbroker.world import OsWorld
+
+logger = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_BAD_SETTINGS = 2
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until told to stop; 0 after a clean stop, 1 if the broker failed, 2 for settings that make no sense."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    try:
+        config = _load_config(options)
+    except (ConfigError, OSError) as error:
+        print(f"kbroker: {error}", file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    for warning in config.warnings:
+        logger.warning("setting ignored: %s", warning)
+    try:
+        trio.run(_run, config)
+    except* StartError as group:
+        for error in _leaves(group):
+            print(f"kbroker: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except* Exception:
+        logger.critical("the broker failed", exc_info=True)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+def _load_config(options: argparse.Namespace) -> BrokerConfig:
+    overrides = list(options.override)
+    if options.host is not None or options.port is not None:
+        host = DEFAULT_HOST if options.host is None else options.host
+        port = DEFAULT_PORT if options.port is None else options.port
+        overrides.insert(0, f"listeners={listener_text('PLAINTEXT', host, port)}")
+    if options.data_dir is not None:
+        overrides.insert(0, f"log.dirs={options.data_dir}")
+    return BrokerConfig.load(
+        properties=Path(options.config).read_bytes() if options.config else None,
+        environment=os.environ,
+        overrides=overrides,
+        default_host=DEFAULT_HOST,
+        default_port=DEFAULT_PORT,
+        default_data_directory=DEFAULT_DATA_DIR,
+    )
+
+
+async def _run(config: BrokerConfig) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            broker = Broker(config=config, world=OsWorld())
+            nursery.start_soon(_stop_on_signal, signals, broker, nursery.cancel_scope)
+            ready: BrokerReady = await nursery.start(broker.run)
+            print(ready, flush=True)
+            await broker.wait_stopped()
+            nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(
+    signals: "trio.abc.ReceiveChannel[int]", broker: Broker, everything: trio.CancelScope
+) -> None:
+    """The first signal asks the broker to stop within its deadline; a second one does not wait for it."""
+    asked = False
+    async for number in signals:
+        name = signal.Signals(number).name
+        if asked:
+            logger.warning("%s again: stopping at once", name)
+            everything.cancel()
+            return
+        logger.info("%s: stopping", name)
+        asked = True
+        broker.stop()

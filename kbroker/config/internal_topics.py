@@ -1,0 +1,49 @@
+"""How the broker's own topics are made (``AutoTopicCreationManager``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from kbroker.config.broker_config import BrokerConfig
+
+
+class InternalTopic(NamedTuple):
+    """``configs`` are the topic's own configs; the replication factor may exceed the number of brokers."""
+
+    partition_count: int
+    replication_factor: int
+    configs: Mapping[str, str]
+
+
+def internal_topic(config: BrokerConfig, name: str) -> InternalTopic | None:
+    """None for a topic that is not the broker's own."""
+    if name == "__consumer_offsets":
+        return InternalTopic(
+            config.offsets_topic_num_partitions,
+            config.offsets_topic_replication_factor,
+            {
+                "cleanup.policy": "compact",
+                "compression.type": "producer",
+                "segment.bytes": str(config.offsets_topic_segment_bytes),
+            },
+        )
+    if name == "__transaction_state":
+        return InternalTopic(
+            _integer(config, "transaction.state.log.num.partitions"),
+            _integer(config, "transaction.state.log.replication.factor"),
+            {
+                "cleanup.policy": "compact",
+                "compression.type": "uncompressed",
+                "min.insync.replicas": str(_integer(config, "transaction.state.log.min.isr")),
+                "segment.bytes": str(_integer(config, "transaction.state.log.segment.bytes")),
+                "unclean.leader.election.enable": "false",
+            },
+        )
+    return None
+
+
+def _integer(config: BrokerConfig, name: str) -> int:
+    value = config.value(name)
+    assert isinstance(value, int)
+    return value

@@ -1,0 +1,147 @@
+"""Puts what the cluster's metadata says to work on this broker (Kafka's BrokerMetadataPublisher).
+
+Called with every change of the image before the image becomes visible: by the time a client can learn of a
+partition, its leader has its log open.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import trio
+
+from kbroker.config.broker_config import BrokerConfig
+from kbroker.config.definition import ConfigError
+from kbroker.config.topic_config import TopicConfig
+from kbroker.metadata.image import (
+    ClusterImage,
+    ConfigResourceType,
+    ImageDelta,
+    PartitionState,
+    TopicImage,
+)
+from kbroker.replication.replica_manager import ReplicaManager
+
+logger = logging.getLogger(__name__)
+
+_PARTITIONS_PER_TURN = 32
+_ALL_BROKERS = (ConfigResourceType.BROKER, "")
+
+
+class Coordinator(Protocol):
+    """A coordinator whose state lives in the partitions of one internal topic."""
+
+    @property
+    def topic(self) -> str: ...
+
+    def load(self, partition: int, leader_epoch: int) -> None: ...
+
+    def unload(self, partition: int) -> None: ...
+
+    def topics_deleted(self, topics: Sequence[TopicImage]) -> None: ...
+
+
+class MetadataPublisher:
+    """Keeps replicas, coordinators and live configuration in step with the image."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        config: BrokerConfig,
+        replicas: ReplicaManager,
+        coordinators: Iterable[Coordinator],
+    ) -> None:
+        self._node_id = node_id
+        self._config = config
+        self._replicas = replicas
+        self._coordinators = {coordinator.topic: coordinator for coordinator in coordinators}
+
+    async def publish_all(self, image: ClusterImage) -> None:
+        """Take up a whole image, when the broker starts."""
+        self._apply_broker_configs(image)
+        for topic in image.topics.values():
+            await self._apply(image, topic, list(enumerate(topic.partitions)))
+
+    async def publish(self, delta: ImageDelta) -> None:
+        """Take up one change."""
+        image = delta.after
+        if delta.topics_deleted:
+            self._remove(delta.topics_deleted)
+        for topic in delta.topics_created:
+            await self._apply(image, topic, list(enumerate(topic.partitions)))
+        for topic, index, state in delta.partitions_added:
+            await self._apply(image, topic, [(index, state)])
+        for topic, index, _, state in delta.partitions_changed:
+            await self._apply(image, topic, [(index, state)])
+        if delta.configs_changed:
+            self._apply_configs(delta)
+
+    async def _apply(
+        self, image: ClusterImage, topic: TopicImage, partitions: Sequence[tuple[int, PartitionState]]
+    ) -> None:
+        config = self._topic_config(image, topic.name)
+        for start in range(0, len(partitions), _PARTITIONS_PER_TURN):
+            turn = partitions[start : start + _PARTITIONS_PER_TURN]
+            self._replicas.apply_topic(
+                topic.name,
+                topic.topic_id,
+                turn,
+                config=config.to_log_config(),
+                min_in_sync_replicas=config.min_insync_replicas,
+            )
+            self._lead_coordinator(topic.name, turn)
+            await trio.lowlevel.checkpoint()
+
+    def _lead_coordinator(self, topic: str, partitions: Sequence[tuple[int, PartitionState]]) -> None:
+        coordinator = self._coordinators.get(topic)
+        if coordinator is None:
+            return
+        for index, state in partitions:
+            if state.leader == self._node_id:
+                coordinator.load(index, state.leader_epoch)
+            else:
+                coordinator.unload(index)
+
+    def _remove(self, topics: Sequence[TopicImage]) -> None:
+        for topic in topics:
+            coordinator = self._coordinators.get(topic.name)
+            if coordinator is not None:
+                for index in range(len(topic.partitions)):
+                    coordinator.unload(index)
+            self._replicas.remove_topic(topic.name)
+        for coordinator in self._coordinators.values():
+            coordinator.topics_deleted(topics)
+
+    def _apply_configs(self, delta: ImageDelta) -> None:
+        image = delta.after
+        own = (ConfigResourceType.BROKER, str(self._node_id))
+        if own in delta.configs_changed or _ALL_BROKERS in delta.configs_changed:
+            self._apply_broker_configs(image)
+            changed: Iterable[str] = image.topics  # any broker key may be the default of a topic's
+        else:
+            changed = [name for kind, name in delta.configs_changed if kind is ConfigResourceType.TOPIC]
+        for name in changed:
+            config = self._topic_config(image, name)
+            self._replicas.apply_config(
+                name, config=config.to_log_config(), min_in_sync_replicas=config.min_insync_replicas
+            )
+
+    def _apply_broker_configs(self, image: ClusterImage) -> None:
+        changed, warnings = self._config.apply_dynamic(
+            broker=image.broker_config(self._node_id), all_brokers=image.config(_ALL_BROKERS)
+        )
+        for warning in warnings:
+            logger.warning("%s", warning)
+        if changed:
+            logger.info("configuration changed: %s", ", ".join(sorted(changed)))
+
+    def _topic_config(self, image: ClusterImage, topic: str) -> TopicConfig:
+        try:
+            return self._config.topic_config(image.topic_config(topic))
+        except ConfigError as error:
+            # Checked when it was stored; a newer or older broker may have stored it. Serve with the defaults.
+            logger.error("topic %s has a configuration that cannot be used: %s", topic, error)
+            return self._config.topic_config({})

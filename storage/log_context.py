@@ -1,0 +1,34 @@
+"""What all logs of a broker share: the disk, the clock, the file cache, and a few settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from storage.file_cache import FileCache
+from storage.filesystem import Filesystem
+from storage.log_validator import DECOMPRESSED_BYTES_MAX
+from storage.producer_state import PRODUCER_ID_EXPIRATION_MS
+from storage.removals import RemovalQueue
+
+
+def _no_jitter(below: int) -> int:
+    return 0
+
+
+@dataclass(slots=True)
+class LogContext:
+    """`random_below(n)` gives an integer in [0, n) and decides segment.jitter.ms; n is positive."""
+
+    filesystem: Filesystem
+    clock_ms: Callable[[], int]
+    random_below: Callable[[int], int] = _no_jitter
+    producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS
+    decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX
+    open_files_max: int = 128
+    cache: FileCache = field(init=False)
+    removals: RemovalQueue = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cache = FileCache(self.filesystem, open_files_max=self.open_files_max)
+        self.removals = RemovalQueue(self.filesystem, self.clock_ms)

@@ -1,0 +1,73 @@
+"""Bringing producer state to an offset by reading the log (Kafka: UnifiedLog.rebuildProducerState)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from storage.producer_state import ProducerStateManager
+from storage.segment import Segment
+from wire.errors import ProtocolError
+from wire.records import BatchHeader, EndTransactionMarker, read_end_transaction_marker, read_records
+
+logger = logging.getLogger(__name__)
+
+_CONTROL_BATCH_BYTES_MAX = 1 << 16
+
+
+def marker_of(data: bytes | memoryview, header: BatchHeader) -> EndTransactionMarker | None:
+    """The transaction marker in a control batch; None for another control record, or when it was compacted away."""
+    if header.record_count < 1:
+        return None
+    try:
+        records = read_records(data, decompressed_bytes_max=_CONTROL_BATCH_BYTES_MAX)
+        return read_end_transaction_marker(records[0])
+    except ProtocolError:
+        return None
+
+
+def rebuild_producer_state(
+    state: ProducerStateManager,
+    segments: Sequence[Segment],
+    *,
+    log_start_offset: int,
+    end_offset: int,
+    now_ms: int,
+) -> None:
+    """Make `state` that of the log up to `end_offset`: newest usable snapshot, then the batches behind it.
+
+    Snapshots outside the log are deleted; new ones are taken at the beginnings of the last two segments and
+    at the end, where the next truncation or start will look for them. Only headers are read. OSError and
+    LogCorruptError as the segments raise them.
+    """
+    bases = [segment.base_offset for segment in segments]
+    snapshot_at = set(bases[-2:])
+    had_no_producers = state.is_empty and state.end_offset >= end_offset
+    state.truncate_and_reload(log_start_offset, end_offset, now_ms)
+    if end_offset > state.end_offset and not had_no_producers:
+        for segment, next_base in zip(segments, [*bases[1:], end_offset], strict=True):
+            if next_base <= state.end_offset:
+                continue
+            if segment.base_offset >= end_offset:
+                break
+            state.end_offset = max(state.end_offset, segment.base_offset, log_start_offset)
+            if segment.base_offset in snapshot_at and state.end_offset == segment.base_offset:
+                state.take_snapshot()
+            _replay_segment(state, segment, end_offset)
+    state.end_offset = end_offset
+    state.take_snapshot()
+
+
+def _replay_segment(state: ProducerStateManager, segment: Segment, end_offset: int) -> None:
+    position = segment.position_of(state.end_offset)
+    if position is None:
+        return
+    for batch_position, header in segment.walk(position):
+        if header.last_offset >= end_offset:
+            return
+        marker = None
+        if header.is_control:
+            marker = marker_of(segment.read_batch(batch_position, header), header)
+        completed = state.replay(header, marker)
+        if completed is not None:
+            state.complete(completed)
