@@ -72,13 +72,12 @@ class BrokerClient:
         api_key = request_class.api_key
         served = self._versions.get(api_key, range(0))
         both = [
-            version
-            for version in served
-            if request_class.min_version <= version <= request_class.max_version
+            version for version in served if request_class.min_version <= version <= request_class.max_version
         ]
         if not both:
             raise ApiError(
-                ErrorCode.UNSUPPORTED_VERSION, f"the broker serves no usable version of {API_KEYS[api_key].name}"
+                ErrorCode.UNSUPPORTED_VERSION,
+                f"the broker serves no usable version of {API_KEYS[api_key].name}",
             )
         return both[-1]
 

@@ -7,7 +7,8 @@ partition, its leader has its log open.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import trio
@@ -23,6 +24,7 @@ from kbroker.metadata.image import (
     TopicImage,
 )
 from kbroker.replication.replica_manager import ReplicaManager
+from storage.log_config import LogConfig
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +35,13 @@ _ALL_BROKERS = (ConfigResourceType.BROKER, "")
 class Coordinator(Protocol):
     """A coordinator whose state lives in the partitions of one internal topic."""
 
-    @property
-    def topic(self) -> str: ...
-
     def load(self, partition: int, leader_epoch: int) -> None: ...
 
     def unload(self, partition: int) -> None: ...
 
-    def topics_deleted(self, topics: Sequence[TopicImage]) -> None: ...
+    def topics_deleted(self, topics: Sequence[tuple[str, uuid.UUID]]) -> None:
+        """Topics, by (name, id), are gone."""
+        ...
 
 
 class MetadataPublisher:
@@ -52,12 +53,13 @@ class MetadataPublisher:
         node_id: int,
         config: BrokerConfig,
         replicas: ReplicaManager,
-        coordinators: Iterable[Coordinator],
+        coordinators: Mapping[str, Coordinator],
     ) -> None:
+        """``coordinators``: internal topic -> who coordinates with it."""
         self._node_id = node_id
         self._config = config
         self._replicas = replicas
-        self._coordinators = {coordinator.topic: coordinator for coordinator in coordinators}
+        self._coordinators = coordinators
 
     async def publish_all(self, image: ClusterImage) -> None:
         """Take up a whole image, when the broker starts."""
@@ -113,7 +115,7 @@ class MetadataPublisher:
                     coordinator.unload(index)
             self._replicas.remove_topic(topic.name)
         for coordinator in self._coordinators.values():
-            coordinator.topics_deleted(topics)
+            coordinator.topics_deleted([(topic.name, topic.topic_id) for topic in topics])
 
     def _apply_configs(self, delta: ImageDelta) -> None:
         image = delta.after
@@ -137,6 +139,10 @@ class MetadataPublisher:
             logger.warning("%s", warning)
         if changed:
             logger.info("configuration changed: %s", ", ".join(sorted(changed)))
+
+    def log_config(self, image: ClusterImage, topic: str) -> LogConfig:
+        """What storage needs to know to open the logs of ``topic``."""
+        return self._topic_config(image, topic).to_log_config()
 
     def _topic_config(self, image: ClusterImage, topic: str) -> TopicConfig:
         try:

@@ -260,9 +260,10 @@ class OsNetwork:
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         # An empty host means every address: prefer the socket that takes IPv6 and IPv4 alike.
-        family, kind, protocol, _, address = sorted(
-            addresses, key=lambda found: found[0] != (socket.AF_INET6 if not host else found[0])
-        )[0]
+        wanted = None if host else socket.AF_INET6
+        family, kind, protocol, _, address = min(
+            addresses, key=lambda found: found[0] != (wanted or found[0])
+        )
         listening = trio.socket.socket(family, kind, protocol)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -7,9 +7,11 @@ next flush makes it survive the machine, before the recovery point passes the re
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import NamedTuple
 
-from storage.checkpoint import encode_epochs, write_atomically
+from storage.checkpoint import decode_epochs, encode_epochs, write_atomically
+from storage.errors import CorruptCheckpointError
 from storage.filesystem import Filesystem
 
 logger = logging.getLogger(__name__)
@@ -30,16 +32,27 @@ class EpochEndOffset(NamedTuple):
     end_offset: int
 
 
+def decode_epoch_entries(data: bytes) -> list[EpochEntry]:
+    """The entries of a checkpoint file; CorruptCheckpointError unless both columns ascend."""
+    entries = [EpochEntry(*pair) for pair in decode_epochs(data)]
+    for before, after in pairwise(entries):
+        if not (before.epoch < after.epoch and before.start_offset < after.start_offset):
+            raise CorruptCheckpointError(f"{before} is followed by {after}")
+    return entries
+
+
 class LeaderEpochCache:
     """Epochs with their start offsets, both ascending."""
 
-    __slots__ = ("_entries", "_filesystem", "_path", "unsynced")
+    __slots__ = ("_entries", "_filesystem", "_path", "unsynced", "version")
 
     def __init__(self, filesystem: Filesystem, path: str, entries: list[EpochEntry]) -> None:
         self._filesystem = filesystem
         self._path = path
         self._entries = entries
         self.unsynced = False
+        self.version = 0
+        """Counts the changes, to tell whether what was synced is still the latest."""
 
     @property
     def path(self) -> str:
@@ -63,14 +76,16 @@ class LeaderEpochCache:
         Nothing happens when that is known. Entries that contradict it are dropped: the log was truncated
         behind our back, or the epoch before never got a record.
         """
-        assert epoch >= 0 and start_offset >= 0, (epoch, start_offset)
+        assert min(epoch, start_offset) >= 0, (epoch, start_offset)
         entries = self._entries
         if entries and entries[-1].epoch == epoch and start_offset >= entries[-1].start_offset:
             return
         kept = [entry for entry in entries if entry.epoch < epoch and entry.start_offset < start_offset]
         dropped = entries[len(kept) :]
         if len(dropped) > 1 or (dropped and dropped[0].start_offset != start_offset):
-            logger.warning("Epoch %d from offset %d replaces %s in %s", epoch, start_offset, dropped, self._path)
+            logger.warning(
+                "Epoch %d from offset %d replaces %s in %s", epoch, start_offset, dropped, self._path
+            )
         self._replace([*kept, EpochEntry(epoch, start_offset)])
 
     def end_offset_for(self, epoch: int, log_end_offset: int) -> EpochEndOffset:
@@ -113,8 +128,9 @@ class LeaderEpochCache:
         elif len(dropped) > 1:
             self._replace([dropped[-1], *later])
 
-    def clear(self) -> None:
-        if self._entries:
+    def clear(self, *, force: bool = False) -> None:
+        """Drop everything; `force` rewrites the file even if nothing was known."""
+        if self._entries or force:
             self._replace([])
 
     def moved(self, path: str) -> None:
@@ -124,4 +140,5 @@ class LeaderEpochCache:
     def _replace(self, entries: list[EpochEntry]) -> None:
         write_atomically(self._filesystem, self._path, encode_epochs(entries), sync=False)
         self.unsynced = True
+        self.version += 1
         self._entries = entries

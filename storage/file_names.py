@@ -26,6 +26,11 @@ def offset_file_name(offset: int, suffix: str) -> str:
 def offset_of_file_name(name: str) -> int | None:
     """The offset that a file name begins with, or None when it begins with something else."""
     digits = name[:_DIGITS]
-    if len(digits) == _DIGITS and digits.isascii() and digits.isdigit() and name[_DIGITS : _DIGITS + 1] == ".":
+    if (
+        len(digits) == _DIGITS
+        and digits.isascii()
+        and digits.isdigit()
+        and name[_DIGITS : _DIGITS + 1] == "."
+    ):
         return int(digits)
     return None

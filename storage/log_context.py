@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from storage.file_cache import FileCache
 from storage.filesystem import Filesystem
+from storage.log_config import LogConfig
 from storage.log_validator import DECOMPRESSED_BYTES_MAX
 from storage.producer_state import PRODUCER_ID_EXPIRATION_MS
 from storage.removals import RemovalQueue
@@ -28,6 +29,11 @@ class LogContext:
     open_files_max: int = 128
     cache: FileCache = field(init=False)
     removals: RemovalQueue = field(init=False)
+
+    def jitter_ms(self, config: LogConfig) -> int:
+        """How much earlier than segment.ms a new segment is rolled, so that not all roll at once."""
+        bound = min(config.segment_jitter_ms, config.segment_ms)
+        return self.random_below(bound) if bound > 0 else 0
 
     def __post_init__(self) -> None:
         self.cache = FileCache(self.filesystem, open_files_max=self.open_files_max)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from storage.batch_scan import find_valid_batch, scan_batches
-from storage.checkpoint import LEADER_EPOCH_CHECKPOINT, decode_epochs
-from storage.epoch_cache import EpochEntry, LeaderEpochCache
+from storage.checkpoint import LEADER_EPOCH_CHECKPOINT
+from storage.epoch_cache import EpochEntry, LeaderEpochCache, decode_epoch_entries
 from storage.errors import CorruptCheckpointError, CorruptIndexError, LogCorruptError
 from storage.file_names import LOG_SUFFIX, offset_file_name
 from storage.log_config import LogConfig
@@ -76,29 +76,27 @@ class LogLoader:
         """OSError when the disk fails; nothing that the files contain makes it fail."""
         content = scan_log_directory(self._context.cache, self._directory)
         topic_id = self._read_topic_id() if content.has_metadata else None
-        epochs = self._read_epochs(content)
         self._segments = [self._segment(base, content) for base in content.segments]
-        if epochs is None:
-            epochs = self._rebuild_epochs()
+        epochs = self._read_epochs(content)
         state = ProducerStateManager(
             self._filesystem,
             self._directory,
             snapshots=content.snapshots,
             producer_id_expiration_ms=self._context.producer_id_expiration_ms,
         )
-        first_to_recover = self._first_segment_to_recover()
-        log_end_offset = self._log_end_offset_if_clean() if first_to_recover is None else None
-        if log_end_offset is None and self._segments:
-            log_end_offset = self._recover(first_to_recover or 0, epochs, state)
+        first = self._first_segment_to_recover()
+        log_end_offset = None
+        if first is None:
+            log_end_offset = self._segments[-1].next_offset() if self._segments else None
+        else:
+            log_end_offset = self._recover(first, epochs, state)
         log_end_offset = self._restart_if_start_is_lost(log_end_offset, epochs, state)
         log_start_offset = max(self._log_start_offset, self._segments[0].base_offset)
         epochs.truncate_from_end(log_end_offset)
         epochs.truncate_from_start(log_start_offset)
         state.remove_stray_snapshots([segment.base_offset for segment in self._segments])
-        self._rebuild_producers(state, log_start_offset, log_end_offset)
-        recovery_point = log_end_offset
-        if first_to_recover is not None or self._findings:
-            recovery_point = min(self._recovery_point, log_end_offset)
+        self._rebuild_producers(state, self._segments, log_start_offset, log_end_offset)
+        recovery_point = log_end_offset if first is None else min(self._recovery_point, log_end_offset)
         return LoadedLog(
             self._segments,
             log_start_offset,
@@ -109,6 +107,11 @@ class LogLoader:
             topic_id,
             self._findings,
         )
+
+    def _report(self, finding: RecoveryFinding) -> None:
+        level = logging.INFO if finding.kind is FindingKind.TORN_TAIL else logging.ERROR
+        logger.log(level, "%s", finding)
+        self._findings.append(finding)
 
     # Reading the small files
 
@@ -121,43 +124,35 @@ class LogLoader:
             self._config,
             size_bytes=self._filesystem.file_size(path),
             created_ms=self._context.clock_ms(),
-            jitter_ms=self._jitter_ms(),
+            jitter_ms=self._context.jitter_ms(self._config),
             has_transaction_index=base_offset in content.transaction_indexes,
         )
         segment.synced_bytes = segment.size_bytes
         segment.unsynced_indexes = False
         return segment
 
-    def _jitter_ms(self) -> int:
-        bound = min(self._config.segment_jitter_ms, self._config.segment_ms)
-        return self._context.random_below(bound) if bound > 0 else 0
-
     def _read_topic_id(self) -> UUID | None:
         path = f"{self._directory}/{PARTITION_METADATA}"
         try:
             return decode_partition_metadata(self._filesystem.read_file(path))
         except CorruptCheckpointError as error:
-            self._report(FindingKind.CORRUPT_METADATA, path, str(error))
+            self._report(self._finding(FindingKind.CORRUPT_METADATA, path, str(error)))
             return None
 
-    def _read_epochs(self, content: DirectoryContent) -> LeaderEpochCache | None:
+    def _read_epochs(self, content: DirectoryContent) -> LeaderEpochCache:
         path = f"{self._directory}/{LEADER_EPOCH_CHECKPOINT}"
-        if not content.has_epochs:
-            return LeaderEpochCache(self._filesystem, path, [])
-        try:
-            pairs = decode_epochs(self._filesystem.read_file(path))
-            entries = [EpochEntry(*pair) for pair in pairs]
-            for before, after in zip(entries, entries[1:], strict=False):
-                if not (before.epoch < after.epoch and before.start_offset < after.start_offset):
-                    raise CorruptCheckpointError(f"{before} is followed by {after}")
-        except CorruptCheckpointError as error:
-            self._report(FindingKind.CORRUPT_EPOCHS, path, str(error))
-            return None
+        entries: list[EpochEntry] = []
+        if content.has_epochs:
+            try:
+                entries = decode_epoch_entries(self._filesystem.read_file(path))
+            except CorruptCheckpointError as error:
+                self._report(self._finding(FindingKind.CORRUPT_EPOCHS, path, str(error)))
+                return self._rebuild_epochs(path)
         return LeaderEpochCache(self._filesystem, path, entries)
 
-    def _rebuild_epochs(self) -> LeaderEpochCache:
-        path = f"{self._directory}/{LEADER_EPOCH_CHECKPOINT}"
+    def _rebuild_epochs(self, path: str) -> LeaderEpochCache:
         epochs = LeaderEpochCache(self._filesystem, path, [])
+        epochs.clear(force=True)
         for segment in self._segments:
             try:
                 for _, header in segment.walk():
@@ -167,62 +162,209 @@ class LogLoader:
                 break
         return epochs
 
+    def _finding(self, kind: FindingKind, path: str, detail: str) -> RecoveryFinding:
+        return RecoveryFinding(kind, self._topic_partition, path, detail)
+
     # Deciding how much to read
 
     def _first_segment_to_recover(self) -> int | None:
-        """The index of the first segment whose content must be checked; None if all are fine."""
+        """The index of the first segment whose content must be checked; None if nothing speaks for it."""
         if not self._segments:
             return None
-        first = None
+        first = len(self._segments)
         if not self._clean_shutdown:
             bases = [segment.base_offset for segment in self._segments]
             first = max(bisect_right(bases, self._recovery_point) - 1, 0)
+        elif not self._end_is_readable():
+            first -= 1
         for index, segment in enumerate(self._segments[:first]):
             if segment.transaction_index.present and not self._transaction_index_is_sound(segment):
                 return index
-        return first
+        return first if first < len(self._segments) else None
 
     def _transaction_index_is_sound(self, segment: Segment) -> bool:
         try:
             return segment.transaction_index.entries is not None
         except CorruptIndexError as error:
             path = segment.transaction_index.path
-            self._report(FindingKind.CORRUPT_TRANSACTION_INDEX, path, str(error))
+            self._report(self._finding(FindingKind.CORRUPT_TRANSACTION_INDEX, path, str(error)))
             return False
 
-    def _log_end_offset_if_clean(self) -> int | None:
-        """The end offset, or None when the last segment is not what a clean shutdown leaves."""
-        if not self._segments:
-            return None
+    def _end_is_readable(self) -> bool:
         try:
-            return self._segments[-1].next_offset()
+            self._segments[-1].next_offset()
         except LogCorruptError as error:
-            logger.error("The end of the log cannot be read in spite of a clean shutdown: %s", error)
-            return None
+            logger.error("The end of the log is damaged in spite of a clean shutdown: %s", error)
+            return False
+        return True
 
     # Recovering segments
 
     def _recover(self, first: int, epochs: LeaderEpochCache, state: ProducerStateManager) -> int:
         """Check and rebuild the segments from index `first` on; returns the log end offset."""
-        index, ends_at = first, None
-        self._state_at(index, state)
+        index = first
+        next_offset = self._segments[first].base_offset
         while index < len(self._segments):
             segment = self._segments[index]
             logger.info("Recovering segment %s", segment.handle.path)
-            try:
-                next_offset = self._recover_segment(segment, ends_at, epochs, state)
-            except _SuspectBatchError as error:
-                # The batch before the contradiction is the one with the wrong offset: do without it.
-                self._cut(index, error.position, error.offset, str(error))
-                self._state_at(index, state)
-                continue
-            index += 1
-            if index < len(self._segments):
-                state.end_offset = max(state.end_offset, self._segments[index].base_offset)
+            if index == first:
+                self._bring_state_to(index, state)
+            else:
+                state.end_offset = max(state.end_offset, segment.base_offset)
                 state.take_snapshot()
+            recovery = SegmentRecovery(segment, epochs, state)
+            error = recovery.run()
+            if error is not None:
+                self._cut(index, recovery.cut_position, recovery.next_offset, error, state)
+                if recovery.has_suspect_content:
+                    # Indexes and producer state hold a batch that was cut off: once more without it.
+                    self._bring_state_to(index, state)
+                    recovery = SegmentRecovery(segment, epochs, state)
+                    recovery.run()
+            segment.finish_indexing()
+            next_offset = recovery.next_offset
+            index += 1
         return next_offset
 
-    def _state_at(self, index: int, state: ProducerStateManager) -> None:
+    def _bring_state_to(self, index: int, state: ProducerStateManager) -> None:
+        """Make the producer state that of the beginning of a segment."""
+        state.end_offset = -1  # not to be believed: reload
         base_offset = self._segments[index].base_offset
-        state.end_offset = -1  # whatever it holds, start from a snapshot or from nothing
-        self._rebuild_producers(state, self._log_start_offset, base_offset, self._segments[:index])
+        self._rebuild_producers(state, self._segments[:index], self._log_start_offset, base_offset)
+
+    def _rebuild_producers(
+        self, state: ProducerStateManager, segments: list[Segment], log_start_offset: int, end_offset: int
+    ) -> None:
+        try:
+            rebuild_producer_state(
+                state,
+                segments,
+                log_start_offset=log_start_offset,
+                end_offset=end_offset,
+                now_ms=self._context.clock_ms(),
+            )
+        except LogCorruptError as error:
+            # Behind the damage there may be good records, so the log stays; the state is as far as it got.
+            self._report(self._finding(FindingKind.DAMAGED_BATCH, error.path, str(error)))
+            state.end_offset = end_offset
+
+    def _cut(
+        self, index: int, position: int, offset: int, error: LogCorruptError, state: ProducerStateManager
+    ) -> None:
+        """Make the log end in segment `index`, at `position`, where `offset` would have come next."""
+        segment, later = self._segments[index], self._segments[index + 1 :]
+        lost_bytes = segment.size_bytes - position
+        kind = FindingKind.CORRUPT_LOG
+        if offset >= self._recovery_point and not any(other.size_bytes for other in later):
+            behind = find_valid_batch(segment.handle, position, segment.size_bytes, offset_min=offset)
+            if behind is None:
+                kind = FindingKind.TORN_TAIL
+        self._report(
+            RecoveryFinding(
+                kind,
+                self._topic_partition,
+                segment.handle.path,
+                f"byte {error.position}: {error.reason}",
+                offset=offset,
+                lost_bytes=lost_bytes + sum(other.size_bytes for other in later),
+                lost_segments=len(later),
+            )
+        )
+        self._drop(later, state)  # before the cut: a crash in between must not leave a hole
+        segment.truncate_bytes(position)
+
+    def _drop(self, segments: list[Segment], state: ProducerStateManager) -> None:
+        """Remove segments from the end of the log, the last one first."""
+        for segment in reversed(segments):
+            self._segments.remove(segment)
+            state.delete_snapshot(segment.base_offset)
+            self._context.removals.add_files(segment.mark_deleted(), self._config.file_delete_delay_ms)
+
+    def _restart_if_start_is_lost(
+        self, log_end_offset: int | None, epochs: LeaderEpochCache, state: ProducerStateManager
+    ) -> int:
+        """A log needs a segment, and its end cannot lie before its start; returns the end offset."""
+        start = self._log_start_offset
+        if log_end_offset is not None and log_end_offset >= start:
+            return log_end_offset
+        if log_end_offset is not None or self._recovery_point > start:
+            detail = f"the log ends at {log_end_offset} but began at {start}"
+            self._report(self._finding(FindingKind.LOST_SEGMENTS, self._directory, detail))
+            self._drop(list(self._segments), state)
+            epochs.clear()
+            state.truncate_fully_and_start_at(start)
+        segment = Segment.create(
+            self._context.cache,
+            self._directory,
+            start,
+            self._config,
+            now_ms=self._context.clock_ms(),
+            jitter_ms=self._context.jitter_ms(self._config),
+        )
+        self._segments.append(segment)
+        return start
+
+
+class SegmentRecovery:
+    """One pass over all batches of a segment, rebuilding whatever follows from them.
+
+    `next_offset` and `cut_position` are those behind the last good batch.
+    """
+
+    def __init__(self, segment: Segment, epochs: LeaderEpochCache, state: ProducerStateManager) -> None:
+        self._segment = segment
+        self._epochs = epochs
+        self._state = state
+        self.next_offset = segment.base_offset
+        self.cut_position = 0
+        self.has_suspect_content = False
+
+    def run(self) -> LogCorruptError | None:
+        """Read everything; the error that ended the pass early, if one did."""
+        segment = self._segment
+        segment.start_indexing()
+        segment.transaction_index.reset()
+        before_gap: tuple[int, int] | None = None  # where the last batch began, if it left offsets out
+        try:
+            for position, header, data in scan_batches(
+                segment.handle, 0, segment.size_bytes, offset_min=segment.base_offset
+            ):
+                if not segment.offset_index.can_hold(header.last_offset):
+                    return LogCorruptError(segment.handle.path, position, "offset too far from the base")
+                has_gap = header.base_offset > self.next_offset
+                before_gap = (position, self.next_offset) if has_gap else None
+                self._take(position, header, data)
+                self.next_offset = header.next_offset
+                self.cut_position = position + header.size_bytes
+        except LogCorruptError as error:
+            if error.overlap and before_gap is not None:
+                # Of two batches that contradict each other, the one that also left a gap has the wrong offset
+                # (which no CRC covers).
+                self.cut_position, self.next_offset = before_gap
+                self.has_suspect_content = True
+            return error
+        return None
+
+    def _take(self, position: int, header: BatchHeader, data: memoryview) -> None:
+        segment, state = self._segment, self._state
+        segment.index_batch(position, header)
+        _note_epoch(self._epochs, header)
+        completed = state.replay(header, marker_of(data, header) if header.is_control else None)
+        if completed is not None:
+            if completed.is_aborted:
+                last_stable_offset = state.last_stable_offset_after(completed)
+                segment.transaction_index.append(
+                    AbortedTransaction(
+                        completed.producer_id,
+                        completed.first_offset,
+                        completed.last_offset,
+                        last_stable_offset,
+                    )
+                )
+            state.complete(completed)
+
+
+def _note_epoch(epochs: LeaderEpochCache, header: BatchHeader) -> None:
+    epoch, latest = header.partition_leader_epoch, epochs.latest_epoch
+    if epoch >= 0 and (latest is None or epoch > latest):
+        epochs.assign(epoch, header.base_offset)

@@ -167,9 +167,9 @@ def _check_client_batch(header: BatchHeader) -> None:
 
 
 def _needs_records(header: BatchHeader, config: LogConfig, now_ms: int) -> bool:
-    if header.attributes & 0x07 or config.compression_type != PRODUCER_COMPRESSION:
-        if _target_compression(config, header) is not header.compression:
-            return True
+    has_codec = header.attributes & 0x07 or config.compression_type != PRODUCER_COMPRESSION
+    if has_codec and _target_compression(config, header) is not header.compression:
+        return True
     if config.compact:
         return True
     if config.log_append_time:
@@ -265,7 +265,9 @@ def _rewrite(
     for position, header in batches:
         at = len(output)
         target = _target_compression(config, header)
-        shifted = [record._replace(offset=next_offset + index) for index, record in enumerate(decoded[position])]
+        shifted = [
+            record._replace(offset=next_offset + index) for index, record in enumerate(decoded[position])
+        ]
         output += build_batch(
             shifted,
             base_offset=next_offset,

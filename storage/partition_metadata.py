@@ -29,7 +29,7 @@ def decode_partition_metadata(data: bytes) -> UUID:
         lines = data.decode("ascii").splitlines()
     except UnicodeDecodeError as error:
         raise CorruptCheckpointError(str(error)) from None
-    fields = dict(match.groups() for line in lines if (match := _LINE.match(line)) is not None)
+    fields = {match[1]: match[2] for line in lines if (match := _LINE.match(line)) is not None}
     if not fields.get("version", "").isdigit() or "topic_id" not in fields:
         raise CorruptCheckpointError(f"{PARTITION_METADATA} lacks its version or its topic id")
     try:

@@ -109,7 +109,11 @@ class ProducerAppend:
         entry = self.entry
         if transaction_version >= TRANSACTION_VERSION_2 and self._origin is not AppendOrigin.REPLICATION:
             if self._repeats_last_marker(producer_epoch):
-                logger.info("Idempotent transaction marker of producer %d, epoch %d", entry.producer_id, producer_epoch)
+                logger.info(
+                    "Idempotent transaction marker of producer %d, epoch %d",
+                    entry.producer_id,
+                    producer_epoch,
+                )
             elif producer_epoch <= entry.producer_epoch:
                 raise self._stale_epoch(producer_epoch, offset)
         else:

@@ -15,6 +15,9 @@ class FindingKind(Enum):
     CORRUPT_LOG = "corrupt log"
     """Damage with synced or valid records at or behind it. The log was cut there, as Kafka does."""
 
+    DAMAGED_BATCH = "damaged batch"
+    """A batch that was trusted (clean shutdown) has no sound header. The log is kept; reading that place fails."""
+
     LOST_SEGMENTS = "lost segments"
     """The log ends before its recorded start: files are missing. It restarts, empty, at its start."""
 

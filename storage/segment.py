@@ -50,8 +50,8 @@ class Segment:
     """
 
     __slots__ = (
-        "_cache",
         "_bytes_since_index_entry",
+        "_cache",
         "_created_ms",
         "_directory",
         "_first_timestamp",
@@ -103,7 +103,9 @@ class Segment:
         self._time_index: TimeIndex | None = None
         self._bytes_since_index_entry = 0
         self._first_timestamp: int | None = None
-        self._largest: TimestampOffset | None = None if size_bytes else TimestampOffset(NO_TIMESTAMP, base_offset)
+        self._largest: TimestampOffset | None = (
+            None if size_bytes else TimestampOffset(NO_TIMESTAMP, base_offset)
+        )
         # The last batches appended, so that readers at the end of the log cost no I/O. Complete from
         # `_tail_from` on.
         self._tail_from = _UNKNOWN if size_bytes else base_offset
@@ -112,7 +114,14 @@ class Segment:
 
     @classmethod
     def create(
-        cls, cache: FileCache, directory: str, base_offset: int, config: LogConfig, *, now_ms: int, jitter_ms: int
+        cls,
+        cache: FileCache,
+        directory: str,
+        base_offset: int,
+        config: LogConfig,
+        *,
+        now_ms: int,
+        jitter_ms: int,
     ) -> Segment:
         """A new segment with its empty files; left-over files of the same name are emptied."""
         segment = cls(
@@ -238,11 +247,14 @@ class Segment:
 
     # Appending
 
-    def should_roll(self, config: LogConfig, *, size_bytes: int, span: BatchSpan, now_ms: int) -> bool:
-        """Whether the next append, whose last batch is `span`, belongs into a new segment."""
-        if self.size_bytes > config.segment_bytes - size_bytes:
+    def should_roll(self, config: LogConfig, span: BatchSpan, now_ms: int) -> bool:
+        """Whether the next append, of which `span` tells the whole, belongs into a new segment."""
+        if self.size_bytes > config.segment_bytes - span.size_bytes:
             return True
-        if self.size_bytes and self._age_ms(now_ms, span.max_timestamp) > config.segment_ms_max - self.jitter_ms:
+        if (
+            self.size_bytes
+            and self._age_ms(now_ms, span.max_timestamp) > config.segment_ms_max - self.jitter_ms
+        ):
             return True
         index = self.offset_index
         return index.is_full or self.time_index.is_full or not index.can_hold(span.last_offset)
@@ -287,7 +299,9 @@ class Segment:
             self.offset_index.truncate_to(base_offset)
             self.time_index.truncate_to(base_offset)
         except OSError as error:
-            logger.error("Cannot remove a failed append behind byte %d of %s: %s", position, self.handle.path, error)
+            logger.error(
+                "Cannot remove a failed append behind byte %d of %s: %s", position, self.handle.path, error
+            )
 
     def _note_tail(self, position: int, batches: Sequence[BatchSpan]) -> None:
         last_offsets, positions = self._tail_last_offsets, self._tail_positions
@@ -423,6 +437,13 @@ class Segment:
         """The segment takes no more appends: its largest timestamp closes the time index."""
         self.finish_indexing()
         self.unsynced_indexes = True
+
+    def close_indexes(self) -> bool:
+        """Before a clean close: like `become_inactive`, if the segment was written to; whether it was."""
+        if self.unsynced_indexes or self.synced_bytes < self.size_bytes:
+            self.become_inactive()
+            return True
+        return False
 
     def handles_to_sync(self, *, with_indexes: bool) -> list[FileHandle]:
         """The files that have (perhaps) unwritten bytes."""

@@ -161,7 +161,9 @@ class BrokerProcess:
             exit_code = self._process.poll()
             # The reader sets the event at the end of the output too, so a line that was still on its way counts.
             if exit_code is not None or time.monotonic() > deadline:
-                reason = "the broker ended before it was ready" if exit_code is not None else "not ready in time"
+                reason = (
+                    "the broker ended before it was ready" if exit_code is not None else "not ready in time"
+                )
                 self._abandon_start(reason)
         if self.ready_line is None:
             self._abandon_start("the broker closed its output before it was ready")

@@ -31,7 +31,15 @@ FORBIDDEN_CALLS = {
 }
 # Who may: the World itself, the filesystem behind it, and commands at the edge of the process.
 ALLOWED = {
-    "kbroker/world.py": {"time", "socket", "random", "uuid.uuid4", "trio.current_time", "trio.sleep", "trio.to_thread.run_sync"},
+    "kbroker/world.py": {
+        "time",
+        "socket",
+        "random",
+        "uuid.uuid4",
+        "trio.current_time",
+        "trio.sleep",
+        "trio.to_thread.run_sync",
+    },
     "storage/filesystem.py": {"os.open", "open"},
 }
 # The type alone is no source of randomness: the World hands the generator in.

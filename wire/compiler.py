@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 Decoder = Callable[["Buffer", int], tuple[Any, int]]
 """Reads the message at an offset: the message, and the offset behind it. Raises ProtocolError."""
 
-Encoder = Callable[[Any], "list[Part]"]
-"""Writes a message: the pieces whose concatenation it is. Raises EncodeError."""
+Encoder = Callable[[Any, list[int]], "list[Part]"]
+"""Writes a message: the pieces whose concatenation it is, and into the list the indexes of those that should not
+be copied. Raises EncodeError."""
 
 
 def compile_decoder(message_class: type[Message], version: int) -> Decoder:

@@ -33,9 +33,12 @@ if TYPE_CHECKING:
 
 BYTES_MAX = (1 << 31) - 1
 
+OWN_PIECE_BYTES_MIN = 4096
+"""Bytes longer than this, and payloads of any length, are not copied when a message is encoded in parts."""
+
 
 def write_encoder(message_class: type[Message], version: int, tree: StructureStruct) -> Any:
-    """The encoder: `encode(message) -> list of pieces`."""
+    """The encoder: `encode(message, own) -> pieces`, where `own` collects the indexes of the long pieces."""
     return _EncoderWriter(message_class, version, tree).write()
 
 
@@ -59,6 +62,7 @@ class _EncoderWriter:
             {
                 "BYTES_MAX": BYTES_MAX,
                 "fault": fault,
+                "in_memory": (bytes, bytearray, memoryview),
                 "pack": struct.pack,
                 "struct_error": struct.error,
                 "unsupported": unsupported,
@@ -70,7 +74,7 @@ class _EncoderWriter:
 
     def write(self) -> Any:
         source = self.source
-        source.open("def encode(m)")
+        source.open("def encode(m, own)")
         source.line("out = []")
         source.open("try")
         self._structure(self.tree, "m")
@@ -262,8 +266,15 @@ class _EncoderWriter:
             source.line(f"{size} = len({data}) + 1")
             self._compact(size, f"{STRING_BYTES_MAX + 1}" if is_string else "BYTES_MAX")
         else:
-            self._fixed(length_format, f"len({data})")
+            size = f"len({data})"
+            self._fixed(length_format, size)
             self._flush()
+        if not is_string and self._out == "out":
+            limit = OWN_PIECE_BYTES_MIN + 1 if subcon.compact else OWN_PIECE_BYTES_MIN
+            payload = f" or not isinstance({data}, in_memory)" if isinstance(subcon, Records) else ""
+            source.open(f"if {size} > {limit}{payload}")
+            source.line("own.append(len(out))")
+            source.close()
         source.line(f"{self._out}.append({data})")
         if subcon.nullable:
             source.close()

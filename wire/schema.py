@@ -493,22 +493,32 @@ class Message(Structure):
         Raises EncodeError when a value is out of range, too long or null where it must not be, and
         UnsupportedFieldError when a field that is not ignorable was set but does not exist on this version.
         """
-        pieces = self._pieces(version)
+        encoder = self._encoders.get(version) or self._compile_encoder(version)
+        pieces = encoder(self, [])
         try:
             return b"".join(pieces)  # type: ignore[arg-type]
-        except TypeError:
+        except TypeError:  # a payload among them
             return b"".join([_in_memory(piece) for piece in pieces])
 
     def encode_parts(self, version: int) -> list[Part]:
-        """The message in pieces, for scattered writes: payloads and long records stay as they are, uncopied.
+        """The message in pieces, for scattered writes: payloads and long bytes stay as they are, uncopied.
 
         Raises as `encode` does.
         """
-        return _join_small(self._pieces(version))
-
-    def _pieces(self, version: int) -> list[Part]:
         encoder = self._encoders.get(version) or self._compile_encoder(version)
-        return encoder(self)
+        own: list[int] = []
+        pieces = encoder(self, own)
+        if not own:
+            return [b"".join(pieces)]  # type: ignore[arg-type]
+        parts: list[Part] = []
+        start = 0
+        for index in own:
+            parts.append(b"".join(pieces[start:index]))  # type: ignore[arg-type]
+            parts.append(pieces[index])
+            start = index + 1
+        if start < len(pieces):
+            parts.append(b"".join(pieces[start:]))  # type: ignore[arg-type]
+        return parts
 
     @classmethod
     def _compile_encoder(cls, version: int) -> Encoder:
@@ -518,29 +528,8 @@ class Message(Structure):
         return encoder
 
 
-OWN_PART_BYTES_MIN = 4096
-"""Pieces longer than this are not copied into their neighbours."""
-
-
-def _join_small(pieces: list[Part]) -> list[Part]:
-    """Join neighbouring pieces that are cheaper to copy than to send one by one."""
-    parts: list[Part] = []
-    small: list[bytes | bytearray | memoryview] = []
-    for piece in pieces:
-        if isinstance(piece, bytes | bytearray | memoryview) and len(piece) <= OWN_PART_BYTES_MIN:
-            small.append(piece)
-            continue
-        if small:
-            parts.append(b"".join(small))
-            small.clear()
-        parts.append(piece)
-    if small:
-        parts.append(b"".join(small))
-    return parts
-
-
 def _in_memory(part: Part) -> bytes | bytearray | memoryview:
-    return part if isinstance(part, (bytes, bytearray, memoryview)) else part.read()
+    return part if isinstance(part, bytes | bytearray | memoryview) else part.read()
 
 
 class Request(Message):

@@ -57,16 +57,24 @@ def read_varint(data: Any, offset: int) -> tuple[int, int]:
 
 def read_long_varint(data: Any, offset: int, first: int) -> tuple[int, int]:
     """The rest of a varint whose first byte, `first`, said that more follow; `offset` is behind that byte."""
-    value = first & 0x7F
-    for shift in (7, 14, 21, 28):
-        byte = data[offset]
-        offset += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if value >> 32:
-                raise ProtocolError("a varint exceeds 32 bits")
-            return value, offset
-    raise ProtocolError("a varint is longer than five bytes")
+    byte = data[offset]
+    if byte < 0x80:
+        return first - 0x80 + (byte << 7), offset + 1
+    value = first - 0x80 + (byte - 0x80 << 7)
+    byte = data[offset + 1]
+    if byte < 0x80:
+        return value + (byte << 14), offset + 2
+    value += byte - 0x80 << 14
+    byte = data[offset + 2]
+    if byte < 0x80:
+        return value + (byte << 21), offset + 3
+    value += byte - 0x80 << 21
+    byte = data[offset + 3]
+    if byte >= 0x10:
+        raise ProtocolError(
+            "a varint is longer than five bytes" if byte >= 0x80 else "a varint exceeds 32 bits"
+        )
+    return value + (byte << 28), offset + 4
 
 
 def varint(value: int) -> bytes:

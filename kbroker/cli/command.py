@@ -1,4 +1,4 @@
-"""The command line: ``kbroker serve``, ``kbroker wire decode``."""
+"""The command line: ``kbroker serve``, ``kbroker container``, ``kbroker health``, ``kbroker wire decode``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from kbroker.cli.serve import serve
 
         sys.exit(serve(options))
+    if options.command == "container":
+        from kbroker.cli.container import serve_in_container
+
+        sys.exit(serve_in_container(options))
+    if options.command == "health":
+        from kbroker.cli.health import health
+
+        sys.exit(health(options))
     from kbroker.cli.wire_decode import decode
 
     sys.exit(decode(options))
@@ -37,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"kbroker {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="start a broker", description=_SERVE_DESCRIPTION))
+    container = commands.add_parser(
+        "container", help="serve, as a container's command", description=_CONTAINER_DESCRIPTION
+    )
+    _add_serve(container)
+    container.set_defaults(log_level=None)
+    _add_health(
+        commands.add_parser("health", help="ask a broker whether it is well", description=_HEALTH_DESCRIPTION)
+    )
     wire = commands.add_parser("wire", help="look at protocol bytes")
     wire_commands = wire.add_subparsers(dest="wire_command", required=True, metavar="COMMAND")
     _add_decode(wire_commands.add_parser("decode", help="print a message readably"))
@@ -49,16 +65,44 @@ when clients can connect; everything else goes to standard error.
 Settings, in rising priority: Kafka's defaults, --config, KAFKA_* environment variables, --override.
 """
 
+_CONTAINER_DESCRIPTION = """
+The command of the container image: "kbroker serve" that listens on every address and keeps its data in the
+image's volume, where no option, variable or mounted server.properties says otherwise.
+"""
+
+_HEALTH_DESCRIPTION = """
+Ask a broker for its metadata. Exit code 0 if it answers, 1 if it does not. Without --bootstrap-server it is
+the broker that "kbroker serve" would be in this environment: its first listener, as KAFKA_LISTENERS names it.
+"""
+
+
+def _add_health(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bootstrap-server", metavar="HOST:PORT", help="the broker to ask")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long to wait for the answer (default 5)",
+    )
+
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--host", help=f"address to listen on (default {DEFAULT_HOST}); the same as listeners=PLAINTEXT://HOST:PORT"
+        "--host",
+        help=f"address to listen on (default {DEFAULT_HOST}); the same as listeners=PLAINTEXT://HOST:PORT",
     )
-    parser.add_argument("--port", type=int, help=f"port to listen on (default {DEFAULT_PORT}); 0 takes a free one")
+    parser.add_argument(
+        "--port", type=int, help=f"port to listen on (default {DEFAULT_PORT}); 0 takes a free one"
+    )
     parser.add_argument("--data-dir", help=f"where the data lives (default {DEFAULT_DATA_DIR}, or log.dirs)")
     parser.add_argument("--config", metavar="FILE", help="a Kafka server.properties file")
     parser.add_argument(
-        "--override", metavar="KEY=VALUE", action="append", default=[], help="set one Kafka broker setting; repeatable"
+        "--override",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="set one Kafka broker setting; repeatable",
     )
     parser.add_argument(
         "--log-level",
@@ -72,7 +116,9 @@ def _add_decode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api", required=True, help="name of the API, for example Fetch")
     parser.add_argument("--version", required=True, type=int, dest="api_version")
     direction = parser.add_mutually_exclusive_group(required=True)
-    direction.add_argument("--request", metavar="FILE|HEX", help="a request's body: a file, or hexadecimal digits")
+    direction.add_argument(
+        "--request", metavar="FILE|HEX", help="a request's body: a file, or hexadecimal digits"
+    )
     direction.add_argument("--response", metavar="FILE|HEX", help="a response's body")
     parser.add_argument(
         "--with-header", action="store_true", help="the bytes begin with the request or response header"

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import trio
@@ -34,21 +35,26 @@ def serve(options: argparse.Namespace) -> int:
     )
     try:
         config = _load_config(options)
-    except (ConfigError, OSError) as error:
-        print(f"kbroker: {error}", file=sys.stderr)
+    except (ConfigError, OSError) as refusal:
+        print(f"kbroker: {refusal}", file=sys.stderr)
         return EXIT_BAD_SETTINGS
     for warning in config.warnings:
         logger.warning("setting ignored: %s", warning)
+    return _run_until_stopped(config)
+
+
+def _run_until_stopped(config: BrokerConfig) -> int:
+    exit_code = EXIT_OK
     try:
         trio.run(_run, config)
     except* StartError as group:
         for error in _leaves(group):
             print(f"kbroker: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        exit_code = EXIT_FAILED
     except* Exception:
         logger.critical("the broker failed", exc_info=True)
-        return EXIT_FAILED
-    return EXIT_OK
+        exit_code = EXIT_FAILED
+    return exit_code
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
@@ -87,9 +93,7 @@ async def _run(config: BrokerConfig) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def _stop_on_signal(
-    signals: "trio.abc.ReceiveChannel[int]", broker: Broker, everything: trio.CancelScope
-) -> None:
+async def _stop_on_signal(signals: AsyncIterator[int], broker: Broker, everything: trio.CancelScope) -> None:
     """The first signal asks the broker to stop within its deadline; a second one does not wait for it."""
     asked = False
     async for number in signals:

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 from wire.describe import api_by_name, describe
+
 from wire.errors import ProtocolError
 from wire.headers import decode_request, decode_response
 from wire.messages import request_class, response_class
+from wire.schema import Request, Response
 
 
 def decode(options: argparse.Namespace) -> int:
@@ -18,6 +20,7 @@ def decode(options: argparse.Namespace) -> int:
         api = api_by_name(options.api)
         data = _bytes_of(options.request if options.request is not None else options.response)
         is_request = options.request is not None
+        message: Request | Response
         if options.with_header:
             if is_request:
                 header, message = decode_request(data)

@@ -27,7 +27,7 @@ class BrokerAttributes:
     node_id: int
     broker_id: int
     process_roles: tuple[str, ...]
-    controller_listener_names: tuple[str, ...]
+    controller_listener_names: tuple[str, ...] | None
     num_partitions: int
     auto_create_topics_enable: bool
     delete_topic_enable: bool

@@ -35,6 +35,8 @@ from kbroker.config.topic_config import TopicConfig, resolve_topic_config
 from kbroker.config.validators import ConfigValue
 from storage.log_config import LogConfig
 
+_ASSUMED_NODE_ID = "1"
+_ASSUMED_ROLES = "broker,controller"
 _LOG_CONFIGS_KEPT_MAX = 1_000
 
 
@@ -66,7 +68,7 @@ class BrokerConfig(BrokerAttributes):
     """Raises ConfigError when ``static`` has a malformed value or values that contradict each other."""
 
     def __init__(self, static: Mapping[str, str]) -> None:
-        self._static = _with_node_id(static)
+        self._static = _completed(static)
         self._dynamic_default: dict[str, str] = {}
         self._dynamic_broker: dict[str, str] = {}
         self._values: BrokerValues = {}
@@ -264,12 +266,13 @@ class BrokerConfig(BrokerAttributes):
         return value
 
 
-def _with_node_id(static: Mapping[str, str]) -> dict[str, str]:
-    """``node.id`` and its older name ``broker.id`` stand for each other."""
+def _completed(static: Mapping[str, str]) -> dict[str, str]:
+    """With the values that Kafka demands and kbroker assumes; ``broker.id`` is ``node.id``'s older name."""
     entries = dict(static)
-    for name, other in (("node.id", "broker.id"), ("broker.id", "node.id")):
-        if name in static:
-            entries.setdefault(other, static[name])
+    node_id = static.get("node.id", static.get("broker.id", _ASSUMED_NODE_ID))
+    entries.setdefault("node.id", node_id)
+    entries.setdefault("broker.id", node_id)
+    entries.setdefault("process.roles", _ASSUMED_ROLES)
     return entries
 
 

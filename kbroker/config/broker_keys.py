@@ -1,7 +1,6 @@
 """All broker keys of Apache Kafka 4.x, and kbroker's own, in one registry.
 
-Kafka's names, types, defaults, bounds and update modes; three defaults are kbroker's, where Kafka demands
-a value: ``node.id`` (1), ``process.roles`` (broker,controller) and ``controller.listener.names`` (none).
+Names, types, defaults, bounds and update modes are those of Kafka 4.4's ``AbstractKafkaConfig``.
 """
 
 from __future__ import annotations

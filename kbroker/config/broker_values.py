@@ -71,7 +71,7 @@ def topic_defaults(values: BrokerValues) -> dict[str, ConfigValue | None]:
 def broker_endpoints(values: BrokerValues) -> tuple[Endpoint, ...]:
     """The listeners that are not controller listeners. ConfigError if there is none, or one is malformed."""
     items = _list(values, "listeners")
-    controllers = {name.upper() for name in _list(values, "controller.listener.names")}
+    controllers = _controller_listener_names(values)
     protocols = parse_protocol_map(_text(values, "listener.security.protocol.map"))
     # What protocol a controller listener has does not matter: it is never opened.
     all_endpoints = parse_listeners(
@@ -87,6 +87,12 @@ def broker_endpoints(values: BrokerValues) -> tuple[Endpoint, ...]:
     return endpoints
 
 
+def _controller_listener_names(values: BrokerValues) -> frozenset[str]:
+    names = values["controller.listener.names"] or ()
+    assert isinstance(names, tuple)
+    return frozenset(name.upper() for name in names)
+
+
 def advertised_endpoints(values: BrokerValues) -> tuple[Endpoint, ...]:
     """``advertised.listeners`` as far as they belong to opened listeners; empty when unset."""
     items = values["advertised.listeners"]
@@ -94,7 +100,7 @@ def advertised_endpoints(values: BrokerValues) -> tuple[Endpoint, ...]:
         return ()
     assert isinstance(items, tuple)
     opened = {endpoint.listener_name: endpoint.security_protocol for endpoint in broker_endpoints(values)}
-    controllers = {name.upper() for name in _list(values, "controller.listener.names")}
+    controllers = _controller_listener_names(values)
     key = "advertised.listeners"
     protocols = {
         **dict.fromkeys(controllers, "PLAINTEXT"),

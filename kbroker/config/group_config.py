@@ -79,17 +79,19 @@ def check_group_overrides(broker_config: BrokerConfig, overrides: Mapping[str, s
 
 
 def _check_bounds(broker_config: BrokerConfig, name: str, value: ConfigValue | None) -> None:
-    smallest_key, largest_key = _BOUNDS.get(name, (None, None))
-    assert isinstance(value, int) or (smallest_key is None and largest_key is None)
+    if name not in _BOUNDS:
+        return
+    assert isinstance(value, int)
+    smallest_key, largest_key = _BOUNDS[name]
     if smallest_key is not None:
         smallest = broker_config.value(smallest_key)
         assert isinstance(smallest, int)
-        if int(value) < smallest:
+        if value < smallest:
             raise ConfigError(name, str(value), f"expected at least {smallest} ({smallest_key})")
     if largest_key is not None:
         largest = broker_config.value(largest_key)
         assert isinstance(largest, int)
-        if int(value) > largest:
+        if value > largest:
             raise ConfigError(name, str(value), f"expected at most {largest} ({largest_key})")
 
 

@@ -16,5 +16,9 @@ QUEUED_REQUEST_BYTES_MAX = 256 << 20
 # altered key is one record.
 ALTERED_CONFIGS_PER_REQUEST_MAX = 10_000
 
+# One DescribeConfigs response: every config of ten thousand topics. Without a bound, a small request that
+# names the same broker over and over would ask for gigabytes.
+DESCRIBED_CONFIGS_PER_REQUEST_MAX = 400_000
+
 CLIENT_METRICS_INTERVAL_MS_MIN = 100
 CLIENT_METRICS_INTERVAL_MS_MAX = 3_600_000

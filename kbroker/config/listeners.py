@@ -106,12 +106,12 @@ def check_served(key: str, endpoints: Iterable[Endpoint]) -> None:
 
 
 def parse_connection_limits(text: str) -> dict[str, int]:
-    """``address:count,...`` (``max.connections.per.ip.overrides``) as a mapping; addresses may be IPv6."""
+    """``max.connections.per.ip.overrides``: address -> count, from ``address:count,...`` without brackets."""
     key = "max.connections.per.ip.overrides"
     limits: dict[str, int] = {}
     for item in filter(None, (item.strip() for item in text.split(","))):
         address, _, count = item.rpartition(":")
-        address = address.strip().removeprefix("[").removesuffix("]")
+        address = address.strip()
         if not re.fullmatch(r"[0-9a-zA-Z\-%._:]+", address) or not re.fullmatch(r"[0-9]{1,9}", count.strip()):
             raise ConfigError(key, text, "expected a comma-separated list of address:count")
         limits[address] = int(count)

@@ -31,7 +31,7 @@ class LoggerLevels:
         return name == ROOT_LOGGER or _is_logger(logging.root.manager.loggerDict.get(name))
 
     def set_level(self, name: str, level: str | None) -> None:
-        """``level`` is one of LEVELS; None lets the logger follow its parent. The root logger needs a level."""
+        """``level`` is one of LEVELS; None, not for the root logger, lets the logger follow its parent."""
         assert level is not None or name != ROOT_LOGGER
         logger = logging.root if name == ROOT_LOGGER else logging.getLogger(name)
         logger.setLevel(logging.NOTSET if level is None else LEVELS[level])

@@ -32,7 +32,7 @@ from wire.errors import ErrorCode
 ResponseT = TypeVar("ResponseT")
 
 Caller = object
-"""Whoever waits for the answer to one call. Machines keep it and hand it back in a ``Reply``, nothing else."""
+"""Whoever waits for the answer to one call. Machines only keep it and hand it back in a ``Reply``."""
 
 
 class CoordinatorRecord(NamedTuple):
@@ -51,7 +51,7 @@ class Reply(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Have ``timer_fired(event)`` called in ``delay_ms``, instead of anything scheduled under ``key`` before."""
+    """Have ``timer_fired(event)`` called in ``delay_ms``, in place of what ``key`` had scheduled before."""
 
     key: Hashable
     delay_ms: int

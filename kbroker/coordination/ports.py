@@ -51,7 +51,7 @@ class ShardLog(Protocol):
         ...
 
     def read_all(self) -> Iterator[memoryview | bytes | bytearray]:
-        """The whole log in order, from its start to the end it had at the call, in pieces of whole batches."""
+        """The whole log in order, from its start to the end at the call, in pieces of whole batches."""
         ...
 
 

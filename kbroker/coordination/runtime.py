@@ -67,7 +67,7 @@ _ERRORS_FOR_CLIENTS = {
 
 
 def error_for_clients(error: ErrorCode) -> ErrorCode:
-    """What clients are told when an append failed with ``error`` (``CoordinatorOperationExceptionHelper``)."""
+    """What clients are told when an append failed (Kafka's ``CoordinatorOperationExceptionHelper``)."""
     return _ERRORS_FOR_CLIENTS.get(error, error)
 
 
@@ -107,7 +107,7 @@ class _Call:
             self._task = None
 
     async def outcome(self) -> Any:
-        """The answer. Does not yield when it is there already; whoever is cancelled here is no longer answered."""
+        """The answer; does not yield when it is there already. Who is cancelled here gets no answer."""
         if not self._is_done:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abandon)
@@ -122,7 +122,7 @@ class _Call:
 
 
 class _Commit(NamedTuple):
-    """What happens when the log is committed up to ``offset``, or when ``deadline`` (monotonic) comes first."""
+    """What happens when the log is committed up to ``offset``, or ``deadline`` (monotonic) has come."""
 
     offset: int
     deadline: float
@@ -206,7 +206,7 @@ class CoordinatorRuntime(Generic[MachineT]):
     def load(self, partition: int, leader_epoch: int) -> None:
         """This broker leads ``partition`` since ``leader_epoch``: replay its log and serve it.
 
-        A later epoch of a shard that is served already changes nothing: its log was appended to by nobody else.
+        A later epoch of a shard that is served already changes nothing: nobody else appended to its log.
         """
         if self._stopped:
             return
@@ -220,7 +220,7 @@ class CoordinatorRuntime(Generic[MachineT]):
             self._nursery.start_soon(self._load, shard)
 
     def unload(self, partition: int, leader_epoch: int | None = None) -> None:
-        """``partition`` is led elsewhere (since ``leader_epoch``) or deleted: all waiting get NOT_COORDINATOR."""
+        """``partition`` is led elsewhere since ``leader_epoch``, or deleted: waiters get NOT_COORDINATOR."""
         shard = self._shards.get(partition)
         if shard is None or (leader_epoch is not None and leader_epoch < shard.leader_epoch):
             return
@@ -236,6 +236,10 @@ class CoordinatorRuntime(Generic[MachineT]):
             for caller, response in shard.machine.unloaded().replies:
                 _as_call(caller).answer(response)
 
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
     def state(self, partition: int) -> ShardState | None:
         shard = self._shards.get(partition)
         return None if shard is None else shard.state
@@ -248,10 +252,10 @@ class CoordinatorRuntime(Generic[MachineT]):
         operation: Callable[[MachineT, Caller, int], Result[ResponseT]],
         producer: Producer | None = None,
     ) -> ResponseT:
-        """Call the machine and wait for the answer; with ``producer`` its records become part of a transaction.
+        """Call the machine and wait for the answer; with ``producer`` the records are part of a transaction.
 
-        Raises ApiError: what ``operation`` raised, NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS, or the reason
-        why the records did not become committed.
+        Raises ApiError: what ``operation`` raised, NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS, or why the
+        records did not become committed.
         """
         shard = self._active(partition)
         call = _Call()
@@ -266,7 +270,7 @@ class CoordinatorRuntime(Generic[MachineT]):
         return operation(shard.machine)
 
     def read_all(self, operation: Callable[[MachineT], ResponseT]) -> list[ResponseT]:
-        """Ask every shard that is served here; COORDINATOR_LOAD_IN_PROGRESS while one of them is being loaded."""
+        """Ask every shard that is served here; COORDINATOR_LOAD_IN_PROGRESS while one is being loaded."""
         self._check_running()
         if any(shard.state is ShardState.LOADING for shard in self._shards.values()):
             raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
@@ -325,7 +329,7 @@ class CoordinatorRuntime(Generic[MachineT]):
         call: _Call | None,
         producer: Producer | None = None,
     ) -> None:
-        """Carry out what a machine decided; ``call`` is who made it decide, if anybody waits for the answer."""
+        """Carry out what a machine decided; ``call`` made it decide, if anybody waits for the answer."""
         for change in result.timers:
             if isinstance(change, Schedule):
                 deadline = self._clock.monotonic() + change.delay_ms / 1000

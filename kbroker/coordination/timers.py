@@ -1,4 +1,4 @@
-"""Keyed timers without a clock of their own: who drives them asks for the next deadline and takes what is due.
+"""Keyed timers without a clock: who drives them asks for the next deadline and takes what is due.
 
 A heartbeat moves its member's timer by a session timeout, many times for each time that a timer fires. So
 moving one to a later moment only changes a number; its place in the heap is corrected when it comes up.
@@ -42,7 +42,7 @@ class TimerQueue:
         return self._live
 
     def schedule(self, owner: Hashable, key: Hashable, deadline: float, event: Any) -> bool:
-        """Set or move a timer; True if it is now the first of all, so that a sleeping driver must look again."""
+        """Set or move a timer; True if it became the first of all, so that a sleeping driver must look."""
         timers = self._timers.setdefault(owner, {})
         timer = timers.get(key)
         if timer is not None and deadline >= timer.queued_deadline:
@@ -73,7 +73,7 @@ class TimerQueue:
         self._shrink()
 
     def next_deadline(self) -> float:
-        """When to look again, in seconds; infinity if nothing is scheduled. Never later than a timer is due."""
+        """When to look again, in seconds; infinity if nothing is scheduled. Never after a timer is due."""
         return self._heap[0][0] if self._heap else inf
 
     def pop_due(self, now: float) -> Timer | None:

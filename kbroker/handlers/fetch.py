@@ -170,15 +170,18 @@ class _FetchReader:
             min(target.bytes_max, bytes_left),
             offset_max=offset_max,
             min_one_batch=min_one_batch,
+            with_aborted=read_committed,
         )
-        if found.records is not None:
+        if found.records is not None and found.is_cut_short:
+            found.records.release()  # not even one batch fits: its turn comes
+        elif found.records is not None:
             answer.records = found.records
-        if read_committed:
+        if found.aborted_transactions is not None:
             answer.aborted_transactions = [
                 PartitionData.AbortedTransaction(
                     producer_id=aborted.producer_id, first_offset=aborted.first_offset
                 )
-                for aborted in partition.aborted_transactions(target.fetch_offset, found.end_offset)
+                for aborted in found.aborted_transactions
             ]
         return answer
 

@@ -93,7 +93,7 @@ class OffsetHandlers:
             answer.offset, answer.leader_epoch = readable_end, partition.leader_epoch
         elif timestamp in (EARLIEST, EARLIEST_LOCAL):
             answer.offset = partition.log_start_offset
-            answer.leader_epoch = partition.epoch_at_offset(answer.offset)
+            answer.leader_epoch = partition.epoch_of_log_start()
         elif timestamp not in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):  # there is no tiered storage
             _look_up(partition, timestamp, readable_end, answer)
         if api_version < 4:
@@ -151,5 +151,5 @@ def _look_up(
     else:
         found = partition.offset_for_timestamp(timestamp_ms)
     if found is not None and found.offset < readable_end:
-        answer.timestamp, answer.offset = found.timestamp_ms, found.offset
+        answer.timestamp, answer.offset = found.timestamp, found.offset
         answer.leader_epoch = found.leader_epoch

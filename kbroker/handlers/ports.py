@@ -10,7 +10,10 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from storage.log import AppendInfo, LogRead, OffsetAndTimestamp
+from storage.log import AppendInfo
+from storage.log_read import LogRead
+from storage.timestamp_search import OffsetAtTimestamp
+
 from storage.transaction_index import AbortedTransaction
 
 
@@ -39,11 +42,6 @@ class LeaderPartition(Protocol):
     def last_stable_offset(self) -> int: ...
 
     @property
-    def progress(self) -> Any:
-        """Passed back to ``Partitions.waiting_on``; notified when something readable changed."""
-        ...
-
-    @property
     def compression_type(self) -> str:
         """The topic's ``compression.type``."""
         ...
@@ -58,16 +56,16 @@ class LeaderPartition(Protocol):
         """Whether every in-sync replica holds what this append added."""
         ...
 
-    def read(self, offset: int, bytes_max: int, *, offset_max: int, min_one_batch: bool) -> LogRead: ...
+    def read(
+        self, offset: int, bytes_max: int, *, offset_max: int, min_one_batch: bool, with_aborted: bool
+    ) -> LogRead: ...
 
-    def aborted_transactions(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]: ...
+    def offset_for_timestamp(self, timestamp_ms: int) -> OffsetAtTimestamp | None: ...
 
-    def offset_for_timestamp(self, timestamp_ms: int) -> OffsetAndTimestamp | None: ...
+    def offset_of_max_timestamp(self) -> OffsetAtTimestamp | None: ...
 
-    def offset_of_max_timestamp(self) -> OffsetAndTimestamp | None: ...
-
-    def epoch_at_offset(self, offset: int) -> int:
-        """The leader epoch that wrote ``offset``; -1 if unknown."""
+    def epoch_of_log_start(self) -> int:
+        """The leader epoch of the first record; -1 if unknown."""
         ...
 
     def end_offset_for_epoch(self, leader_epoch: int) -> tuple[int, int]:
@@ -98,7 +96,9 @@ class Partitions(Protocol):
 
     def topic_id(self, topic: str) -> uuid.UUID: ...
 
-    def waiting_on(self, partitions: Iterable[LeaderPartition]) -> AbstractContextManager[Waiter]: ...
+    def waiting_on(self, partitions: Iterable[Any]) -> AbstractContextManager[Waiter]:
+        """A waiter registered with ``partitions``, which came from ``leader``, for the length of a block."""
+        ...
 
     @property
     def stopping(self) -> bool:

@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import trio
+from storage.log import AppendInfo
+from storage.log_validator import RecordsRejectedError
 
 from kbroker.handlers.ports import LeaderPartition, Partitions
 from kbroker.handlers.table import RequestContext, handles
-from storage.log import AppendInfo
 from wire.compression import Compression
 from wire.errors import ApiError, ErrorCode, ProtocolError
 from wire.messages.produce import ProduceRequest, ProduceResponse
@@ -89,14 +90,7 @@ class ProduceHandlers:
                     raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
                 partition_response = self._append(name, data, request, context, appends)
             except ApiError as error:
-                partition_response = _PartitionResponse(
-                    index=data.index,
-                    error_code=error.code,
-                    base_offset=-1,
-                    log_append_time_ms=-1,
-                    log_start_offset=-1,
-                    error_message=error.message,
-                )
+                partition_response = _error_response(data.index, error)
             response.partition_responses.append(partition_response)
         return response
 
@@ -109,7 +103,7 @@ class ProduceHandlers:
         appends: list[_Append],
     ) -> _PartitionResponse:
         records = data.records
-        if records is None:
+        if not isinstance(records, memoryview):
             raise ApiError(ErrorCode.INVALID_RECORD, "the partition data holds no records")
         _check_batch(records, context.api_version)
         if topic in _INTERNAL_TOPICS and context.client_id != _ADMIN_CLIENT_ID:
@@ -141,6 +135,25 @@ class ProduceHandlers:
             if not append.partition.is_committed(append.info):
                 append.response.error_code = ErrorCode.REQUEST_TIMED_OUT
                 append.response.base_offset = -1
+
+
+def _error_response(index: int, error: ApiError) -> _PartitionResponse:
+    response = _PartitionResponse(
+        index=index,
+        error_code=error.code,
+        base_offset=-1,
+        log_append_time_ms=-1,
+        log_start_offset=-1,
+        error_message=error.message,
+    )
+    if isinstance(error, RecordsRejectedError):  # KIP-467: say which records, the producer drops only those
+        response.record_errors = [
+            _PartitionResponse.BatchIndexAndErrorMessage(
+                batch_index=record.batch_index, batch_index_error_message=record.message
+            )
+            for record in error.record_errors
+        ]
+    return response
 
 
 def _check_batch(records: memoryview, api_version: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from wire.messages import API_KEYS
-from wire.schema import Message
+from wire.schema import Request, Response
 
 
 class ListenerEndpoint(Protocol):
@@ -57,14 +57,13 @@ class RequestContext:
         return endpoint.host or self.local_host, endpoint.port
 
 
-RequestT = TypeVar("RequestT", bound=Message)
-Handler = Callable[[Any, RequestContext], Awaitable[Message | None]]
-HandlerMethod = TypeVar("HandlerMethod", bound=Callable[..., Awaitable[Message | None]])
+Handler = Callable[[Any, RequestContext], Awaitable[Response | None]]
+HandlerMethod = TypeVar("HandlerMethod", bound=Callable[..., Awaitable[Response | None]])
 
 _REQUEST_CLASS = "__kbroker_request_class__"
 
 
-def handles(request_class: type[Message]) -> Callable[[HandlerMethod], HandlerMethod]:
+def handles(request_class: type[Request]) -> Callable[[HandlerMethod], HandlerMethod]:
     """Mark ``async def method(self, request, context) -> response`` as the answer to ``request_class``.
 
     A handler returns None where the protocol sends no response (Produce with acks=0).

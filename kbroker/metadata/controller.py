@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import trio
@@ -98,8 +97,7 @@ class ControllerSettings(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
+class _Write(NamedTuple):
     """What one decision wants written; ``subject`` is what the decision was about."""
 
     subject: object
@@ -257,6 +255,7 @@ class Controller:
         return CreatableTopicResult(
             name=name,
             topic_id=topic_id,
+            error_message=None,
             num_partitions=len(births),
             replication_factor=len(births[0].replicas),
             configs=[

@@ -84,8 +84,9 @@ class ClusterMetadata:
 
     async def _advance(self, image: ClusterImage) -> None:
         delta = difference(self._image, image)
-        for listener in self._listeners:
-            await listener(delta)
+        if not delta.is_empty:
+            for listener in self._listeners:
+                await listener(delta)
         self._image = image
         self._advanced.set()
         self._advanced = trio.Event()

@@ -8,8 +8,7 @@ reading afresh gives what applying all the changes gave (a test holds them to it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from kbroker.metadata import keys
@@ -50,7 +49,7 @@ class _ImageBuilder:
         self._slots: dict[UUID, str] = {}  # collision keys of the topics that these changes made
         # Several partitions of a topic often change together; their tuple is rebuilt once at the end.
         self._states: dict[UUID, dict[int, PartitionState]] = {}
-        self._fields: dict[str, object] = {}
+        self._fields: dict[str, Any] = {}
 
     def apply(self, event: Event) -> None:
         key = event.key
@@ -122,7 +121,7 @@ class _ImageBuilder:
             partitions = list(topic.partitions)
             for index, state in states.items():
                 partitions[index] = state
-            topics[collision_key(topic.name)] = replace(topic, partitions=tuple(partitions))
+            topics[collision_key(topic.name)] = topic._replace(partitions=tuple(partitions))
 
     def _current_topic(self, topics: Mapping[str, TopicImage], topic_id: UUID) -> TopicImage | None:
         slot = self._slots.get(topic_id)
@@ -147,7 +146,7 @@ class _ImageBuilder:
             fields["config_revisions"] = self._config_revisions
         if self._brokers is not None:
             fields["brokers"] = self._brokers
-        return replace(self._image, revision=revision, **fields)  # type: ignore[arg-type]
+        return self._image._replace(revision=revision, **fields)
 
 
 def difference(before: ClusterImage, after: ClusterImage) -> ImageDelta:
@@ -173,7 +172,7 @@ def difference(before: ClusterImage, after: ClusterImage) -> ImageDelta:
         topics_deleted=tuple(deleted),
         partitions_added=tuple(added),
         partitions_changed=tuple(changed),
-        configs_changed=tuple(_changed_keys(before.configs, after.configs)),
+        configs_changed=tuple(_changed_keys(before.config_revisions, after.config_revisions)),
         brokers_changed=tuple(_changed_keys(before.brokers, after.brokers)),
         controller_changed=before.controller != after.controller,
         features_changed=before.features != after.features,

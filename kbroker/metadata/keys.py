@@ -56,13 +56,13 @@ CONFIGS_PREFIX: Final = "configs/"
 
 VALUE_VERSION: Final = 1
 
-_CONFIG_TYPE_NAMES: Final[Mapping[int, str]] = {
+_CONFIG_TYPE_NAMES: Final[Mapping[ConfigResourceType, str]] = {
     ConfigResourceType.TOPIC: "topic",
     ConfigResourceType.BROKER: "broker",
     ConfigResourceType.CLIENT_METRICS: "client-metrics",
     ConfigResourceType.GROUP: "group",
 }
-_CONFIG_TYPES_BY_NAME: Final = {name: int(type_id) for type_id, name in _CONFIG_TYPE_NAMES.items()}
+_CONFIG_TYPES_BY_NAME: Final = {name: type_id for type_id, name in _CONFIG_TYPE_NAMES.items()}
 
 
 def _encode(fields: Mapping[str, Any]) -> bytes:
@@ -239,7 +239,7 @@ def decode_partition(key: str, value: bytes, revision: int) -> PartitionState:
 
 def config_key(resource: ConfigResource) -> str:
     resource_type, name = resource
-    return f"{CONFIGS_PREFIX}{_CONFIG_TYPE_NAMES[resource_type]}/{name}"
+    return f"{CONFIGS_PREFIX}{_CONFIG_TYPE_NAMES[ConfigResourceType(resource_type)]}/{name}"
 
 
 def parse_config_key(key: str) -> ConfigResource:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -111,7 +110,7 @@ class BrokerSession:
                     f"Another broker with node id {self._registration.node_id} is running.",
                 )
             # Registering raises the store's revision, so the next registration finds a higher one.
-            registration = replace(self._registration, broker_epoch=found.revision)
+            registration = self._registration._replace(broker_epoch=found.revision)
             mine = next((item for item in found.items if item.key == self._key), None)
             result = await self._store.transact(
                 [Compare(self._key, ABSENT if mine is None else mine.mod_revision)],
@@ -156,8 +155,7 @@ class BrokerSession:
     async def change(self, *, fenced: bool | None = None, in_controlled_shutdown: bool | None = None) -> bool:
         """Alter what the registration says; False if the session was lost meanwhile."""
         current = self._registration
-        changed = replace(
-            current,
+        changed = current._replace(
             fenced=current.fenced if fenced is None else fenced,
             in_controlled_shutdown=(
                 current.in_controlled_shutdown if in_controlled_shutdown is None else in_controlled_shutdown

@@ -17,9 +17,8 @@ SQLite in the broker process is another:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 # etcd refuses more than 128 operations in one transaction (its --max-txn-ops); staying below it in
 # every implementation keeps the callers honest.
@@ -54,8 +53,7 @@ class LeaseExpiredError(StoreError):
     """The lease has run out, was revoked, or never existed."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyValue:
+class KeyValue(NamedTuple):
     key: str
     value: bytes
     create_revision: int
@@ -63,38 +61,33 @@ class KeyValue:
     lease_id: int = NO_LEASE
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRange:
+class KeyRange(NamedTuple):
     """The keys under a prefix in ascending order, all as of ``revision``."""
 
     revision: int
     items: tuple[KeyValue, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(NamedTuple):
     """Holds when the key's ``mod_revision`` is this one; ``ABSENT`` when there must be no such key."""
 
     key: str
     mod_revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     key: str
     value: bytes
     lease_id: int = NO_LEASE
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Removes one key; no error and no effect if there is none."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeletePrefix:
+class DeletePrefix(NamedTuple):
     """Removes every key that starts with ``prefix``."""
 
     prefix: str
@@ -113,16 +106,14 @@ def check_operations(compares: Sequence[Compare], operations: Sequence[Operation
         raise StoreError("two operations of one transaction touch the same key")
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionResult:
+class TransactionResult(NamedTuple):
     """``revision`` is the store's revision after the transaction: its own one if it changed anything."""
 
     succeeded: bool
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPut:
+class KeyPut(NamedTuple):
     key_value: KeyValue
 
     @property
@@ -130,16 +121,14 @@ class KeyPut:
         return self.key_value.key
 
 
-@dataclass(frozen=True, slots=True)
-class KeyDeleted:
+class KeyDeleted(NamedTuple):
     key: str
 
 
 Event = KeyPut | KeyDeleted
 
 
-@dataclass(frozen=True, slots=True)
-class WatchBatch:
+class WatchBatch(NamedTuple):
     """All that one transaction (or one expired lease) changed under the watched prefix."""
 
     revision: int

@@ -12,18 +12,16 @@ replica leads. With this broker as the only in-sync replica that is its own log 
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from kbroker.replication.progress import Progress
 from storage.errors import StorageError
-from storage.log import AppendInfo, AppendOrigin, Log, LogRead, OffsetAndTimestamp
-from storage.transaction_index import AbortedTransaction
+from storage.log import AppendInfo, Log, LogRead
+from storage.producer_append import AppendOrigin
+from storage.timestamp_search import MAX_TIMESTAMP, OffsetAtTimestamp
 from wire.errors import ApiError, ErrorCode
-
-logger = logging.getLogger(__name__)
 
 
 class ReplicaState(Enum):
@@ -38,7 +36,16 @@ class ReplicaState(Enum):
 class Partition:
     """A partition hosted by this broker."""
 
-    def __init__(self, *, topic: str, index: int, topic_id: uuid.UUID, log: Log, node_id: int) -> None:
+    def __init__(
+        self,
+        *,
+        topic: str,
+        index: int,
+        topic_id: uuid.UUID,
+        log: Log,
+        node_id: int,
+        on_storage_error: Callable[[StorageError], None],
+    ) -> None:
         self.topic = topic
         self.index = index
         self.topic_id = topic_id
@@ -46,9 +53,9 @@ class Partition:
         self.leader_epoch = -1
         self.in_sync_replicas: tuple[int, ...] = ()
         self.state = ReplicaState.FOLLOWER
-        self.high_watermark = log.log_start_offset
         self.progress = Progress()
         self._node_id = node_id
+        self._on_storage_error = on_storage_error
         self._min_in_sync_replicas = 1
 
     def __repr__(self) -> str:
@@ -63,7 +70,7 @@ class Partition:
         if leader_epoch < self.leader_epoch or self.state in (ReplicaState.OFFLINE, ReplicaState.CLOSED):
             return
         if self.state is not ReplicaState.LEADER or leader_epoch > self.leader_epoch:
-            self.log.assign_epoch_start(leader_epoch, self.log.log_end_offset)
+            self.log.assign_epoch_start_offset(leader_epoch, self.log.log_end_offset)
             self.leader_epoch = leader_epoch
             self.state = ReplicaState.LEADER
         self._advance_high_watermark()
@@ -110,10 +117,13 @@ class Partition:
         return self.log.log_end_offset
 
     @property
+    def high_watermark(self) -> int:
+        return self.log.high_watermark
+
+    @property
     def last_stable_offset(self) -> int:
-        """First offset that a read_committed consumer may not read yet: an open transaction, or the high watermark."""
-        unstable = self.log.first_unstable_offset
-        return self.high_watermark if unstable is None else min(unstable, self.high_watermark)
+        """First offset that a read_committed consumer may not read: an open transaction, or the high watermark."""
+        return self.log.last_stable_offset
 
     def append_as_leader(
         self,
@@ -141,45 +151,54 @@ class Partition:
         return self.high_watermark > info.last_offset
 
     def _advance_high_watermark(self) -> None:
-        if self.in_sync_replicas == (self._node_id,) and self.log.log_end_offset > self.high_watermark:
-            self.high_watermark = self.log.log_end_offset
-            self.log.update_high_watermark(self.high_watermark)
+        if self.in_sync_replicas == (self._node_id,) and self.log.log_end_offset > self.log.high_watermark:
+            self.log.update_high_watermark(self.log.log_end_offset)
             self.progress.notify()
 
-    def read(self, offset: int, bytes_max: int, *, offset_max: int, min_one_batch: bool) -> LogRead:
+    def read(
+        self, offset: int, bytes_max: int, *, offset_max: int, min_one_batch: bool, with_aborted: bool
+    ) -> LogRead:
         """A file slice from the batch that holds ``offset``, ending before ``offset_max``."""
         self.ensure_leader()
         try:
-            return self.log.read(offset, bytes_max, max_offset=offset_max, min_one_message=min_one_batch)
+            return self.log.read(
+                offset,
+                bytes_max,
+                max_offset=offset_max,
+                min_one_message=min_one_batch,
+                with_aborted_transactions=with_aborted,
+            )
         except StorageError as error:
             raise self._storage_failure(error) from error
 
     def _storage_failure(self, error: StorageError) -> ApiError:
-        logger.error("%s-%d: the log directory failed: %s", self.topic, self.index, error)
+        self._on_storage_error(error)
         return ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
 
-    def aborted_transactions(self, start_offset: int, end_offset: int) -> list[AbortedTransaction]:
-        return self.log.aborted_transactions(start_offset, end_offset)
-
-    def offset_for_timestamp(self, timestamp_ms: int) -> OffsetAndTimestamp | None:
+    def offset_for_timestamp(self, timestamp_ms: int) -> OffsetAtTimestamp | None:
         """First record whose timestamp is at or after ``timestamp_ms``."""
         self.ensure_leader()
-        return self.log.fetch_offset_by_timestamp(timestamp_ms)
+        try:
+            return self.log.fetch_offset_by_timestamp(timestamp_ms)
+        except StorageError as error:
+            raise self._storage_failure(error) from error
 
-    def offset_of_max_timestamp(self) -> OffsetAndTimestamp | None:
+    def offset_of_max_timestamp(self) -> OffsetAtTimestamp | None:
         """The record with the largest timestamp (KIP-734)."""
-        self.ensure_leader()
-        return self.log.fetch_offset_of_max_timestamp()
+        return self.offset_for_timestamp(MAX_TIMESTAMP)
 
-    def epoch_at_offset(self, offset: int) -> int:
-        return self.log.epoch_at_offset(offset)
+    def epoch_of_log_start(self) -> int:
+        """The leader epoch of the first record; -1 if unknown."""
+        epoch = self.log.epoch_for_offset(self.log.log_start_offset)
+        return -1 if epoch is None else epoch
 
     def end_offset_for_epoch(self, leader_epoch: int) -> tuple[int, int]:
         """As OffsetForLeaderEpoch answers: the leader's own epoch ends at the log end offset."""
         self.ensure_leader()
         if leader_epoch == self.leader_epoch:
             return leader_epoch, self.log.log_end_offset
-        return self.log.end_offset_for_epoch(leader_epoch)
+        found = self.log.end_offset_for_epoch(leader_epoch)
+        return found.epoch, found.end_offset
 
     def delete_records_before(self, offset: int) -> int:
         """DeleteRecords: move the log start offset to ``offset`` (-1: to the high watermark)."""
@@ -189,6 +208,9 @@ class Partition:
         offset = self.high_watermark if offset == -1 else offset
         if not 0 <= offset <= self.high_watermark:
             raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE, f"offset {offset} is not below the high watermark")
-        self.log.maybe_increment_log_start_offset(offset)
+        try:
+            self.log.maybe_increment_log_start_offset(offset)
+        except StorageError as error:
+            raise self._storage_failure(error) from error
         self.progress.notify()
         return self.log.log_start_offset

@@ -13,12 +13,17 @@ from kbroker.replication.progress import Waiter, waiting_on
 from storage.errors import StorageError
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
+from storage.topic_partition import TopicPartition
 from wire.errors import ApiError, ErrorCode
 from wire.schema import ZERO_UUID
 
 logger = logging.getLogger(__name__)
 
 _NO_PARTITIONS: dict[int, Partition] = {}
+
+
+class NoLogDirectoryLeft(Exception):
+    """Every log directory failed: the broker has nothing to serve from."""
 
 
 class PartitionState(Protocol):
@@ -102,12 +107,21 @@ class ReplicaManager:
         partition = self.get(topic, index)
         if partition is None:
             try:
-                log = self._log_manager.get_or_create(topic, index, topic_id=topic_id, config=config)
+                log = self._log_manager.create(TopicPartition(topic, index), topic_id, config)
             except StorageError as error:
+                self.fail_directory(error)
+                return
+            except ApiError as error:  # its directory failed, or holds the log of another topic of that name
                 logger.error("%s-%d has no log on this broker: %s", topic, index, error)
                 return
+            log.update_config(config)
             partition = Partition(
-                topic=topic, index=index, topic_id=topic_id, log=log, node_id=self._node_id
+                topic=topic,
+                index=index,
+                topic_id=topic_id,
+                log=log,
+                node_id=self._node_id,
+                on_storage_error=self.fail_directory,
             )
             self._partitions.setdefault(topic, {})[index] = partition
         if state.leader == self._node_id:
@@ -125,16 +139,37 @@ class ReplicaManager:
 
     def remove_topic(self, topic: str) -> None:
         """The topic was deleted: wake who waits, then delete the logs."""
-        for partition in self._partitions.pop(topic, {}).values():
+        partitions = self._partitions.pop(topic, {})
+        for partition in partitions.values():
             partition.close()
-            self._log_manager.delete(topic, partition.index)
         topic_id = self._topic_ids.pop(topic, None)
         if topic_id is not None:
             self._topic_names.pop(topic_id, None)
+        try:
+            self._log_manager.delete([TopicPartition(topic, index) for index in partitions])
+        except StorageError as error:
+            self.fail_directory(error)
 
-    def high_watermarks(self) -> dict[tuple[str, int], int]:
-        """What the replication-offset-checkpoint file is to hold."""
-        return {(partition.topic, partition.index): partition.high_watermark for partition in self}
+    def set_aside_strays(self) -> None:
+        """Move logs away whose partition the metadata does not place here (Kafka's stray logs)."""
+        strays = [name for name in self._log_manager.logs if self.get(*name) is None]
+        for path in self._log_manager.set_aside(strays):
+            logger.warning("a log that belongs to no partition of the cluster was set aside as %s", path)
+
+    def fail_directory(self, error: StorageError) -> None:
+        """A log directory failed: its partitions answer KAFKA_STORAGE_ERROR while the rest serve.
+
+        A full disk is no failure: the append was refused and undone, and the next one may succeed.
+        """
+        if error.disk_full:
+            logger.error("no room left: %s", error)
+            return
+        for topic, index in self._log_manager.fail_directory(error):
+            partition = self.get(topic, index)
+            if partition is not None:
+                partition.mark_offline()
+        if not self._log_manager.has_live_directory:
+            raise NoLogDirectoryLeft(f"the last log directory failed: {error}") from error
 
     def stop(self) -> None:
         """Wake everyone who waits for progress, so that the broker can go down quickly."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from kbroker.replication.partition import Partition
 from kbroker.replication.progress import waiting_on
-from storage.log import AppendOrigin
+from storage.producer_append import AppendOrigin
 from wire.control_records import build_end_transaction_marker
 from wire.errors import ApiError, ErrorCode
-from wire.records import Record, build_batch
+from wire.records import Record, build_batch, iterate_batches
 
 _READ_BYTES = 4 * 1024 * 1024
 _ACKS_ALL = -1
@@ -18,9 +18,8 @@ _ACKS_ALL = -1
 class PartitionShardLog:
     """Appends with acks=all semantics to one partition of an internal topic, and reads it from the start."""
 
-    def __init__(self, partition: Partition, *, clock_ms: Callable[[], int]) -> None:
+    def __init__(self, partition: Partition) -> None:
         self._partition = partition
-        self._clock_ms = clock_ms
 
     @property
     def high_watermark(self) -> int:
@@ -72,7 +71,7 @@ class PartitionShardLog:
                 waiter.rearm()
                 await waiter.wait()
 
-    def read_all(self) -> Iterator[memoryview | bytes | bytearray]:
+    def read_all(self) -> Iterator[bytes]:
         """The log from its start to its present end, in pieces of whole batches."""
         log = self._partition.log
         offset, end = log.log_start_offset, log.log_end_offset
@@ -80,8 +79,10 @@ class PartitionShardLog:
             found = log.read(offset, _READ_BYTES, max_offset=end, min_one_message=True)
             if found.records is None:
                 raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, f"no records at offset {offset} below {end}")
-            try:
-                yield found.records.read()
-            finally:
-                found.records.release()
-            offset = found.end_offset
+            with found.records as records:
+                data = records.read()
+            whole_bytes = 0
+            for position, header in iterate_batches(data):
+                whole_bytes = position + header.size_bytes
+                offset = header.next_offset
+            yield data[:whole_bytes]

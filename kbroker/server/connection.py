@@ -16,7 +16,8 @@ fall back (KIP-511).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import cast
 
 import trio
 
@@ -29,7 +30,7 @@ from wire.framing import FrameReader
 from wire.headers import RequestHeader, UnsupportedRequestError, decode_request, encode_response
 from wire.messages import API_KEYS
 from wire.messages.api_versions import ApiVersionsRequest
-from wire.schema import Message
+from wire.schema import Request
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class ClientConnection:
             self._memory.release(self._reserved_bytes)
             self._reserved_bytes = 0
 
-    def _decode(self, frame: bytearray) -> tuple[RequestHeader, Message]:
+    def _decode(self, frame: bytearray) -> tuple[RequestHeader, Request]:
         try:
             header, request = decode_request(frame)
         except UnsupportedRequestError as error:
@@ -128,7 +129,7 @@ class ClientConnection:
             raise ProtocolError(f"{API_KEYS[header.request_api_key].name} is not served here")
         return header, request
 
-    async def _answer(self, header: RequestHeader, request: Message) -> None:
+    async def _answer(self, header: RequestHeader, request: Request) -> None:
         api_key, version = header.request_api_key, header.request_api_version
         row = self._table.get(api_key)
         assert row is not None, "_decode lets only served keys through"
@@ -150,13 +151,13 @@ class ClientConnection:
             if response is not None:
                 if api_key == ApiVersionsRequest.api_key and version > row.max_version:
                     version = 0
-                await self._send(encode_response(response, version, header.correlation_id))
+                parts = encode_response(response, version, header.correlation_id)
+                await self._send(cast("list[Part]", parts))  # the only payloads are slices of log files
         finally:
             self.is_answering = self.is_waiting_for_handler = False
             self.last_active = self._world.monotonic()
 
-    async def _send(self, parts: Iterable[Part]) -> None:
-        parts = list(parts)
+    async def _send(self, parts: Sequence[Part]) -> None:
         try:
             await self._connection.send(parts)
         finally:

@@ -155,7 +155,6 @@ def test_clients_of_all_libraries_share_a_group_with_default_settings(
     sent = numbered(600, partitions=6)
     for library in (CONFLUENT, KAFKA_PYTHON, AIOKAFKA):
         group.join(library.consumer(bootstrap_server, group_id, EARLIEST))
-        # One after the other: kafka-python can hang where a rebalance interrupts its very first one.
         group.settle()
     with CONFLUENT.producer(bootstrap_server) as producer:
         producer.send(group.topic, sent[:300])

@@ -18,8 +18,8 @@ from kbroker.config.validators import ListOf, at_least
 KEYS = (
     int32(
         "node.id",
-        1,
-        "Id of this broker, unique in the cluster.",
+        None,
+        "Id of this broker, unique in the cluster; 1 when neither it nor broker.id is set.",
         at_least(0),
         importance=HIGH,
         acted_on=True,
@@ -33,7 +33,7 @@ KEYS = (
     ),
     string_list(
         "process.roles",
-        ("broker", "controller"),
+        None,
         "Roles of this process. kbroker always is a broker, alone or together with a controller.",
         ListOf("broker", "controller", empty_allowed=False),
         importance=HIGH,
@@ -41,7 +41,7 @@ KEYS = (
     ),
     string_list(
         "controller.listener.names",
-        (),
+        None,
         "Listeners of Kafka's controllers; kbroker does not open them.",
         importance=HIGH,
         acted_on=True,

@@ -15,7 +15,7 @@ _DescribedGroup = DescribeGroupsResponse.DescribedGroup
 _ListedGroup = ListGroupsResponse.ListedGroup
 
 _NOT_FOUND_SINCE = 6
-_CLASSIC_TYPE = "Classic"
+_CLASSIC_TYPE = "classic"
 
 
 class Descriptions:
@@ -56,9 +56,9 @@ class Descriptions:
         )
 
     def list(self, states: Sequence[str], types: Sequence[str]) -> list[_ListedGroup]:
-        """The groups in one of these states and of one of these types, whatever their case; no filter lets all pass."""
+        """The groups in one of these states and of one of these types, in any case; no filter: all."""
         wanted_states = {state.strip().lower() for state in states}
-        if types and _CLASSIC_TYPE.lower() not in {name.strip().lower() for name in types}:
+        if types and _CLASSIC_TYPE not in {name.lower() for name in types}:
             return []
         return [
             _listed(group)

@@ -1,4 +1,4 @@
-"""A group of the classic protocol: its members, its generation and the phase it is in (Kafka's ``ClassicGroup``).
+"""A group of the classic protocol: its members, its generation, its phase (Kafka's ``ClassicGroup``).
 
 This is the named place of the coordinator's soft state. What of it is durable stands in one GroupMetadata
 record, written whenever the leader's assignment arrives, a static member gets a new member id, or the group
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from kbroker.coordination.group.member import Member, Protocol
 from kbroker.coordination.group.states import PREVIOUS_STATES, GroupState
@@ -86,7 +87,7 @@ class Group:
     # Members
 
     def add(self, member: Member, caller: Caller | None) -> None:
-        """Take in a member whose protocols the group supports; ``caller`` waits for the end of the join phase."""
+        """Take in a member with supported protocols; ``caller`` waits for the end of the join phase."""
         if member.group_instance_id is not None:
             assert member.group_instance_id not in self.static_member_ids, "its instance id is taken"
             self.static_member_ids[member.group_instance_id] = member.member_id
@@ -103,7 +104,7 @@ class Group:
             self.awaiting_join_count += 1
 
     def remove(self, member_id: str) -> None:
-        """Remove a member, pending or real; a leader is succeeded by the member that has been here longest."""
+        """Remove a member, pending or real; a leader is succeeded by the oldest member."""
         member = self.members.pop(member_id, None)
         if member is not None:
             self._supporters.subtract(member.protocol_names)
@@ -147,7 +148,7 @@ class Group:
             self.pending_sync[member_id] = None
 
     def check_member(self, member_id: str, group_instance_id: str | None) -> Member:
-        """The member, or ApiError: UNKNOWN_MEMBER_ID, or FENCED_INSTANCE_ID if the instance has a newer id."""
+        """The member; or ApiError UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID if the instance has a newer id."""
         if group_instance_id is not None:
             current = self.static_member_ids.get(group_instance_id)
             if current is None:
@@ -169,14 +170,14 @@ class Group:
 
     # Phases
 
-    def park_join(self, member: Member, caller: Caller, out: Result[JoinGroupResponse]) -> None:
-        """Have ``caller`` wait for the end of the join phase; who waited for the same member before, waits in vain."""
+    def park_join(self, member: Member, caller: Caller, out: Result[Any]) -> None:
+        """Have ``caller`` wait for the end of the join phase, in place of an earlier call of the member."""
         if member.awaiting_join is not None:
             self.answer_join(member, ErrorCode.REBALANCE_IN_PROGRESS, out)
         member.awaiting_join = caller
         self.awaiting_join_count += 1
 
-    def park_sync(self, member: Member, caller: Caller, out: Result[SyncGroupResponse]) -> None:
+    def park_sync(self, member: Member, caller: Caller, out: Result[Any]) -> None:
         if member.awaiting_sync is not None:
             self.answer_sync(member, SyncGroupResponse(error_code=ErrorCode.REBALANCE_IN_PROGRESS), out)
         member.awaiting_sync = caller
@@ -185,7 +186,7 @@ class Group:
         self,
         member: Member,
         answer: JoinGroupResponse | ErrorCode,
-        out: Result[JoinGroupResponse],
+        out: Result[Any],
         *,
         member_id: str | None = None,
     ) -> None:
@@ -199,7 +200,7 @@ class Group:
         member.awaiting_join = None
         self.awaiting_join_count -= 1
 
-    def answer_sync(self, member: Member, answer: SyncGroupResponse, out: Result[SyncGroupResponse]) -> bool:
+    def answer_sync(self, member: Member, answer: SyncGroupResponse, out: Result[Any]) -> bool:
         """Answer the call that waits for the member's assignment; False if there is none."""
         if member.awaiting_sync is None:
             return False

@@ -33,6 +33,9 @@ from wire.messages.group_membership import JoinGroupRequest, JoinGroupResponse, 
 
 logger = logging.getLogger(__name__)
 
+NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60 * 1000
+"""How long a member that has never been part of a generation may wait for one; a constant in Kafka, too."""
+
 _MEMBER_ID_REQUIRED_SINCE = 4
 _SKIP_ASSIGNMENT_SINCE = 9
 _REASON_LENGTH_MAX = 255
@@ -198,8 +201,7 @@ class Joins:
             group.new_member_came = True
         group.add(member, join.caller)
         # It cannot send heartbeats before it knows its member id, and nobody notices when it disconnects.
-        timeout_ms = self._config.new_member_join_timeout_ms
-        self._rebalances.restart_session(group, member, join.out, timeout_ms)
+        self._rebalances.restart_session(group, member, join.out, NEW_MEMBER_JOIN_TIMEOUT_MS)
         reason = f"{member_id} joins; client reason: {join.reason}"
         self._rebalances.prepare_or_complete(group, reason, join.out, join.now_ms)
 

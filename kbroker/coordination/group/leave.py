@@ -1,4 +1,4 @@
-"""LeaveGroup: members leave, and administrators remove static members by their instance id (KIP-345, KIP-571).
+"""LeaveGroup: members leave, administrators remove static members by instance id (KIP-345, KIP-571).
 
 Kafka: ``GroupMetadataManager.classicGroupLeaveToClassicGroup``.
 """
@@ -30,7 +30,7 @@ class Leaves:
         self._rebalances = rebalances
 
     def leave(self, request: LeaveGroupRequest, now_ms: int) -> Result[LeaveGroupResponse]:
-        """Each member has a code of its own in the response. ApiError with UNKNOWN_MEMBER_ID: no such group."""
+        """Each member has a code of its own in the response. ApiError UNKNOWN_MEMBER_ID: no such group."""
         group = self._groups.get(request.group_id)
         if group is None:
             raise ApiError(ErrorCode.UNKNOWN_MEMBER_ID)

@@ -26,7 +26,7 @@ class Member:
 
     ``awaiting_join`` and ``awaiting_sync`` hold the call that waits for the end of the phase, if one does.
     ``is_new`` until the member has been part of a generation: it has no session then, and goes when its
-    JoinGroup has waited for ``new_member_join_timeout_ms``.
+    JoinGroup has waited for too long.
     """
 
     member_id: str

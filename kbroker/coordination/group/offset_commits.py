@@ -158,5 +158,5 @@ def _check_committer(group: Group, committer: _Committer) -> None:
 
 
 def _java_length(text: str) -> int:
-    """The length that Kafka compares: UTF-16 code units (``String.length()``), whatever the config's name says."""
+    """The length that Kafka compares, whatever the config's name says: UTF-16 code units."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2

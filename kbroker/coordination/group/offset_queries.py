@@ -9,7 +9,7 @@ and the answer waits for what was written before it to become committed.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from kbroker.coordination.group.offset_store import OffsetStore, TopicPartition
 from kbroker.coordination.group.records import CommittedOffset
@@ -34,20 +34,20 @@ class OffsetQueries:
         self._offsets = offsets
 
     def fetch(self, request: OffsetFetchRequest.OffsetFetchRequestGroup) -> _Group:
-        """The offsets that every in-sync replica has. Topics have their names; None asks for all there are."""
-        return self._fetch(request, self._offsets.committed(request.group_id), require_stable=False)
+        """The offsets that every in-sync replica has. Topics have names; None asks for all there are."""
+        return self._response(request, self._offsets.committed(request.group_id), unstable=())
 
     def fetch_stable(self, request: OffsetFetchRequest.OffsetFetchRequestGroup) -> Result[_Group]:
         """The latest offsets, as soon as they are committed."""
-        response = self._fetch(request, self._offsets.latest(request.group_id), require_stable=True)
+        unstable = self._offsets.unstable_partitions(request.group_id)
+        response = self._response(request, self._offsets.latest(request.group_id), unstable)
         return Result(response=response, after_earlier_writes=True)
 
-    def _fetch(
+    def _response(
         self,
         request: OffsetFetchRequest.OffsetFetchRequestGroup,
         offsets: Mapping[TopicPartition, CommittedOffset],
-        *,
-        require_stable: bool,
+        unstable: Collection[TopicPartition],
     ) -> _Group:
         group = self._groups.get(request.group_id)
         if group is None or group.state is GroupState.DEAD:
@@ -57,54 +57,37 @@ class OffsetQueries:
             topics: dict[str, _Topic] = {}
             for name, index in offsets:
                 topic = topics.setdefault(name, _Topic(name=name))
-                topic.partitions.append(
-                    self._partition(request.group_id, name, index, offsets, ZERO_UUID, require_stable)
-                )
+                topic.partitions.append(_partition(offsets, unstable, (name, index), ZERO_UUID))
             response.topics.extend(topics.values())
             return response
         for requested in request.topics:
-            response.topics.append(
-                _Topic(
-                    name=requested.name,
-                    topic_id=requested.topic_id,
-                    partitions=[
-                        self._partition(
-                            request.group_id,
-                            requested.name,
-                            index,
-                            offsets,
-                            requested.topic_id,
-                            require_stable,
-                        )
-                        for index in requested.partition_indexes
-                    ],
-                )
-            )
+            topic = _Topic(name=requested.name, topic_id=requested.topic_id)
+            for index in requested.partition_indexes:
+                partition = _partition(offsets, unstable, (requested.name, index), requested.topic_id)
+                topic.partitions.append(partition)
+            response.topics.append(topic)
         return response
 
-    def _partition(
-        self,
-        group_id: str,
-        topic: str,
-        index: int,
-        offsets: Mapping[TopicPartition, CommittedOffset],
-        topic_id: uuid.UUID,
-        require_stable: bool,
-    ) -> _Partition:
-        error = ErrorCode.NONE
-        committed = offsets.get((topic, index))
-        if require_stable and self._offsets.is_unstable(group_id, topic, index):
-            error, committed = ErrorCode.UNSTABLE_OFFSET_COMMIT, None
-        if committed is None or _is_other_topic(committed.topic_id, topic_id):
-            return _Partition(
-                partition_index=index, committed_offset=_NO_OFFSET, metadata="", error_code=error
-            )
-        return _Partition(
-            partition_index=index,
-            committed_offset=committed.offset,
-            committed_leader_epoch=committed.leader_epoch,
-            metadata=committed.metadata,
-        )
+
+def _partition(
+    offsets: Mapping[TopicPartition, CommittedOffset],
+    unstable: Collection[TopicPartition],
+    partition: TopicPartition,
+    topic_id: uuid.UUID,
+) -> _Partition:
+    index = partition[1]
+    if partition in unstable:
+        error = ErrorCode.UNSTABLE_OFFSET_COMMIT
+        return _Partition(partition_index=index, committed_offset=_NO_OFFSET, error_code=error)
+    committed = offsets.get(partition)
+    if committed is None or _is_other_topic(committed.topic_id, topic_id):
+        return _Partition(partition_index=index, committed_offset=_NO_OFFSET)
+    return _Partition(
+        partition_index=index,
+        committed_offset=committed.offset,
+        committed_leader_epoch=committed.leader_epoch,
+        metadata=committed.metadata,
+    )
 
 
 def _is_other_topic(committed: uuid.UUID, requested: uuid.UUID) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kbroker.coordination.group.config import GroupConfig
@@ -41,6 +41,7 @@ _TopicResponse = OffsetDeleteResponse.OffsetDeleteResponseTopic
 _PartitionResponse = _TopicResponse.OffsetDeleteResponsePartition
 
 _EXPIRATION_KEY = "expiration"
+_MINUTE_MS = 60_000
 
 
 class ExpirationDue(NamedTuple):
@@ -151,7 +152,7 @@ class OffsetRemoval:
         is_simple = group.protocol_type is None
         if not is_simple and group.state is GroupState.EMPTY and group.state_since_ms is not None:
             since_ms = group.state_since_ms
-        return now_ms - since_ms >= self._config.offsets_retention_ms
+        return now_ms - since_ms >= self._config.offsets_retention_minutes * _MINUTE_MS
 
     def _may_go(self, group: Group) -> bool:
         return group.state is GroupState.EMPTY and not group.pending_join
@@ -161,8 +162,7 @@ class OffsetRemoval:
     def remove_topics(self, topics: Iterable[tuple[str, uuid.UUID]], out: Result[None]) -> None:
         """Tombstones for the offsets of deleted topics; one that was committed for a namesake stays."""
         out.atomic = False
-        deleted: Mapping[str, set[uuid.UUID]] = {}
-        deleted = {}
+        deleted: dict[str, set[uuid.UUID]] = {}
         for name, topic_id in topics:
             deleted.setdefault(name, {ZERO_UUID}).add(topic_id)
         gone: dict[tuple[str, str, int], None] = {}

@@ -14,7 +14,7 @@ map and the short list of what was there before each change that is not committe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from kbroker.coordination.group.records import CommittedOffset, OffsetChange
@@ -72,8 +72,9 @@ class OffsetStore:
     def has_open_transactions(self, group_id: str) -> bool:
         return group_id in self._open
 
-    def unstable_partitions(self, group_id: str) -> list[TopicPartition]:
-        return list(self._open.get(group_id, {}))
+    def unstable_partitions(self, group_id: str) -> Collection[TopicPartition]:
+        """The partitions of the group that open transactions have written to."""
+        return self._open.get(group_id, {}).keys()
 
     def all_latest(self) -> Iterator[tuple[str, TopicPartition, CommittedOffset]]:
         """Every (group id, (topic, partition), offset)."""
@@ -105,7 +106,7 @@ class OffsetStore:
         self._open.setdefault(change.group_id, {}).setdefault(partition, {})[producer_id] = None
 
     def end_transaction(self, marker_offset: int, producer_id: int, *, is_commit: bool) -> None:
-        """Apply the marker at ``marker_offset``: what the producer's transaction wrote counts, or never was."""
+        """Apply the marker at ``marker_offset``: what the transaction wrote counts, or never was."""
         for group_id, offsets in self._pending.pop(producer_id, {}).items():
             for partition, committed in offsets.items():
                 self._close(group_id, partition, producer_id)

@@ -1,8 +1,8 @@
-"""The records of ``__consumer_offsets`` that classic groups and offsets are made of, as Apache Kafka 4.4 writes them.
+"""The records of ``__consumer_offsets`` for classic groups and offsets, as Apache Kafka 4.4 writes them.
 
     key                                       value
-    1  OffsetCommitKey(group, topic, p)       OffsetCommitValue v4, v1 when the client gave a retention; or none
-    2  GroupMetadataKey(group)                GroupMetadataValue v3; or none
+    1  OffsetCommitKey(group, topic, p)       OffsetCommitValue v4 (v1: the client gave a retention), or none
+    2  GroupMetadataKey(group)                GroupMetadataValue v3, or none
     0  LegacyOffsetCommitKey                  read only: logs written before 0.9 have them
 
 Keys of other types (the records of the newer group protocols) are passed over.
@@ -146,7 +146,7 @@ def group_tombstone(group_id: str) -> CoordinatorRecord:
 
 
 def decode(key: bytes, value: bytes | None) -> Content | None:
-    """What a record of the log says; None if its type is none of ours. Raises ProtocolError if it is garbled."""
+    """What a record of the log says; None if its type is none of ours. ProtocolError if it is garbled."""
     record_type = read_version_prefix(key)
     if record_type == OffsetCommitKey.record_type:
         _, commit_key = OffsetCommitKey.decode_versioned(key)

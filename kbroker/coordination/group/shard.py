@@ -78,7 +78,7 @@ class GroupShard:
     # What the runtime calls
 
     def loaded(self, now_ms: int) -> Result[None]:
-        """Give every member a session timeout from now on; shrink groups that a new group.max.size forbids."""
+        """Start every member's session anew; shrink groups that a new group.max.size forbids."""
         out: Result[None] = Result()
         self._removal.schedule_expiration(out)
         for group in self.groups:
@@ -169,15 +169,15 @@ def _restored(group_id: str, value: GroupMetadataValue) -> Group:
         state_since_ms=None if since_ms == NO_TIMESTAMP else since_ms,
     )
     for member in value.members:
-        has_rebalance_timeout = member.rebalance_timeout != _SAME_AS_SESSION
+        rebalance_timeout_ms = member.rebalance_timeout
+        if rebalance_timeout_ms == _SAME_AS_SESSION:
+            rebalance_timeout_ms = member.session_timeout
         restored = Member(
             member_id=member.member_id,
             group_instance_id=member.group_instance_id,
             client_id=member.client_id,
             client_host=member.client_host,
-            rebalance_timeout_ms=member.rebalance_timeout
-            if has_rebalance_timeout
-            else member.session_timeout,
+            rebalance_timeout_ms=rebalance_timeout_ms,
             session_timeout_ms=member.session_timeout,
             protocol_type=value.protocol_type,
             protocols=(Protocol(value.protocol or "", member.subscription),),

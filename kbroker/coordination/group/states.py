@@ -15,16 +15,16 @@
 What a call gets in each state (a member that passed the checks of member id, instance id and generation):
 
     call        EMPTY             PREPARING            COMPLETING            STABLE               DEAD
-    join (new)  parked            parked               rebalances, parked    rebalances, parked   NOT_AVAILABLE
-    join (old)  UNKNOWN_MEMBER    parked               generation again, or  generation again if  NOT_AVAILABLE
+    join (new)  parked            parked               rebalances, parked    rebalances, parked   UNAVAILABLE
+    join (old)  UNKNOWN_MEMBER    parked               generation again, or  generation again if  UNAVAILABLE
                                                        rebalances if its     a follower without
                                                        protocols changed     changes, or rebalances
-    sync        UNKNOWN_MEMBER    REBALANCE_IN_PROG    parked; the leader's  assignment           NOT_AVAILABLE
+    sync        UNKNOWN_MEMBER    REBALANCE_IN_PROG    parked; the leader's  assignment           UNAVAILABLE
                                                        ends the wait
-    heartbeat   UNKNOWN_MEMBER    REBALANCE_IN_PROG    ok                    ok                   NOT_AVAILABLE
-    leave       UNKNOWN_MEMBER    ok, may complete     ok, rebalances        ok, rebalances       NOT_AVAILABLE
-    commit      UNKNOWN_MEMBER    ok                   REBALANCE_IN_PROG     ok                   NOT_AVAILABLE
-    commit (*)  ok                UNKNOWN_MEMBER       UNKNOWN_MEMBER        UNKNOWN_MEMBER       NOT_AVAILABLE
+    heartbeat   UNKNOWN_MEMBER    REBALANCE_IN_PROG    ok                    ok                   UNAVAILABLE
+    leave       UNKNOWN_MEMBER    ok, may complete     ok, rebalances        ok, rebalances       UNAVAILABLE
+    commit      UNKNOWN_MEMBER    ok                   REBALANCE_IN_PROG     ok                   UNAVAILABLE
+    commit (*)  ok                UNKNOWN_MEMBER       UNKNOWN_MEMBER        UNKNOWN_MEMBER       UNAVAILABLE
     fetch       ok                ok                   ok                    ok                   no offsets
     delete      ok                NON_EMPTY_GROUP      NON_EMPTY_GROUP       NON_EMPTY_GROUP      NOT_FOUND
 

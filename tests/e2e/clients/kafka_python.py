@@ -244,6 +244,10 @@ class KafkaPythonConsumer(Closing):
         self._consumer.close()
 
     def subscribe(self, *topics: str) -> None:
+        # Known metadata spares the member a second join for its first metadata update. kafka-python 3.0.12 never
+        # finishes such a join where a poll() times out in the midst of it (against any broker).
+        for topic in topics:
+            self._consumer.partitions_for_topic(topic)
         self._consumer.subscribe(list(topics))
 
     def assign(self, *partitions: TopicPartition) -> None:

@@ -70,9 +70,7 @@ async def running(handle: Handle = echo, **changed: object) -> AsyncIterator[Run
     table = HandlerTable()
     table.register(
         HeartbeatHandlers(handle),
-        ApiVersionsHandlers(
-            served=table.rows, supported_features={}, finalized_features=lambda: (0, {})
-        ),
+        ApiVersionsHandlers(served=table.rows, supported_features={}, finalized_features=lambda: (0, {})),
     )
     server = SocketServer(table=table, world=world, limits=ServerLimits(**limits), broker_name="test")
     bound = await server.bind([ListenerBinding("PLAINTEXT", "127.0.0.1", 0)])
@@ -275,18 +273,17 @@ async def test_stopping_cuts_what_does_not_finish_in_time(autojump_clock: MockCl
         await trio.sleep_forever()
         raise AssertionError
 
-    async with running(hang) as broker, await broker.client() as client:
-        async with trio.open_nursery() as nursery:
+    async with running(hang) as broker, await broker.client() as client, trio.open_nursery() as nursery:
 
-            async def lose() -> None:
-                with pytest.raises(ConnectionLost):
-                    await heartbeat(client)
+        async def lose() -> None:
+            with pytest.raises(ConnectionLost):
+                await heartbeat(client)
 
-            nursery.start_soon(lose)
-            await wait_all_tasks_blocked()
-            before = trio.current_time()
-            await broker.server.stop(3)
-            assert trio.current_time() - before == pytest.approx(3)
+        nursery.start_soon(lose)
+        await wait_all_tasks_blocked()
+        before = trio.current_time()
+        await broker.server.stop(3)
+        assert trio.current_time() - before == pytest.approx(3)
 
 
 async def test_requests_beyond_the_memory_bound_wait_until_others_are_answered() -> None:

@@ -1,0 +1,160 @@
+"""What stands between ports that do not quite fit: each class here is one port of one package, made of others.
+
+``broker.py`` wires them; nothing else uses them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kbroker.config.broker_config import BrokerConfig
+from kbroker.config.internal_topics import InternalTopic, internal_topic
+from kbroker.coordination.group.service import CONSUMER_OFFSETS_TOPIC
+from kbroker.coordination.partitioning import partition_for
+from kbroker.metadata.controller import Controller
+from kbroker.metadata.image import BrokerRegistration, ClusterImage
+from kbroker.server.socket_server import ServerLimits
+from kbroker.world import World
+from storage.log_directory import LogDirectory
+from storage.log_manager import LogManager
+from wire.errors import ApiError, ErrorCode
+from wire.schema import ZERO_UUID
+
+
+@dataclass(frozen=True, slots=True)
+class TopicCreationSettings:
+    """ControllerSettings of ``metadata``: how topics are made, as the broker's configs say right now."""
+
+    config: BrokerConfig
+
+    @property
+    def num_partitions(self) -> int:
+        return self.config.num_partitions
+
+    @property
+    def default_replication_factor(self) -> int:
+        return self.config.default_replication_factor
+
+    def internal_topic(self, name: str) -> InternalTopic | None:
+        return internal_topic(self.config, name)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTopicCatalog:
+    """TopicCatalog of the group handlers: which topics the cluster has."""
+
+    current_image: Callable[[], ClusterImage]
+
+    def topic_name(self, topic_id: uuid.UUID) -> str | None:
+        topic = self.current_image().topic_by_id(topic_id)
+        return None if topic is None else topic.name
+
+    def topic_id(self, topic: str) -> uuid.UUID:
+        found = self.current_image().topic(topic)
+        return ZERO_UUID if found is None else found.topic_id
+
+    def has_partition(self, topic: str, partition: int) -> bool:
+        return self.current_image().partition(topic, partition) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCoordinators:
+    """Coordinators of the group handlers: the leader of the partition that a key falls into.
+
+    The coordinator's topic is created when somebody first asks for it, as in Kafka; unlike Kafka's, the
+    creation is waited for, so that the first answer is the right one.
+    """
+
+    controller: Controller
+    current_image: Callable[[], ClusterImage]
+
+    async def find(self, topic: str, key: str) -> BrokerRegistration:
+        """The broker that coordinates ``key``; ApiError COORDINATOR_NOT_AVAILABLE if there is none now."""
+        found = self.current_image().topic(topic)
+        if found is None:
+            outcome = await self.controller.auto_create_topics([topic])
+            error = outcome[topic]
+            found = self.current_image().topic(topic)
+            if error is not None or found is None:
+                raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"{topic} could not be created: {error}")
+        image = self.current_image()
+        state = found.partitions[partition_for(key, len(found.partitions))]
+        leader = image.brokers.get(state.leader)
+        if leader is None or leader.fenced:
+            raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        return leader
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReplica:
+    """One log in a directory, as DescribeLogDirs tells of it."""
+
+    topic: str
+    partition: int
+    size_bytes: int
+    offset_lag: int
+    is_future: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedLogDirectory:
+    """One log directory, as DescribeLogDirs tells of it."""
+
+    path: str
+    error: ErrorCode = ErrorCode.NONE
+    total_bytes: int = -1
+    usable_bytes: int = -1
+    is_cordoned: bool = False
+    replicas: tuple[StoredReplica, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogDirectories:
+    """LogDirectories of the log-directory handlers."""
+
+    logs: LogManager
+    world: World
+
+    async def describe(self) -> list[DescribedLogDirectory]:
+        return [await self._describe(directory) for directory in self.logs.directories]
+
+    async def _describe(self, directory: LogDirectory) -> DescribedLogDirectory:
+        if directory.error is not None:
+            return DescribedLogDirectory(directory.path, ErrorCode.KAFKA_STORAGE_ERROR)
+        try:
+            total_bytes = await self.world.run_blocking(directory.total_bytes)
+            usable_bytes = await self.world.run_blocking(directory.free_bytes)
+        except OSError:
+            total_bytes = usable_bytes = -1
+        replicas = tuple(
+            StoredReplica(
+                log.topic_partition.topic,
+                log.topic_partition.partition,
+                log.size_bytes,
+                max(log.high_watermark - log.log_end_offset, 0),
+            )
+            for log in self.logs.logs_in(directory)
+        )
+        return DescribedLogDirectory(
+            directory.path, total_bytes=total_bytes, usable_bytes=usable_bytes, replicas=replicas
+        )
+
+
+def offsets_partition_count(image: ClusterImage, config: BrokerConfig) -> int:
+    """How many partitions ``__consumer_offsets`` has, or will have once it is created."""
+    topic = image.topic(CONSUMER_OFFSETS_TOPIC)
+    return config.offsets_topic_num_partitions if topic is None else len(topic.partitions)
+
+
+def server_limits(config: BrokerConfig) -> ServerLimits:
+    """The bounds on connections and requests."""
+    return ServerLimits(
+        request_bytes_max=config.socket_request_max_bytes,
+        queued_request_bytes_max=config.queued_request_bytes_max,
+        connections_max=config.max_connections,
+        connections_per_ip_max=config.max_connections_per_ip,
+        connections_per_ip_overrides=dict(config.max_connections_per_ip_overrides),
+        connection_idle_ms_max=config.connections_max_idle_ms,
+    )

@@ -1,0 +1,83 @@
+"""``kbroker health``: ask a broker one small question; the exit code says whether it answered well."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import trio
+
+from kbroker.cli.command import DEFAULT_HOST, DEFAULT_PORT
+from kbroker.cli.container import mounted_config
+from kbroker.client import BrokerClient
+from kbroker.config.broker_config import BrokerConfig
+from kbroker.config.definition import ConfigError
+from kbroker.world import Address, ConnectionLost, Network, OsNetwork
+from wire.errors import ApiError, ProtocolError
+from wire.messages.metadata import MetadataRequest, MetadataResponse
+
+_EXIT_HEALTHY = 0
+_EXIT_UNHEALTHY = 1
+_HOST_FOR_ANY = {"": DEFAULT_HOST, "0.0.0.0": DEFAULT_HOST, "::": "::1"}
+
+
+class Unhealthy(Exception):
+    """The broker does not answer, or not as a broker that can serve."""
+
+
+def health(options: argparse.Namespace) -> int:
+    """Print one line and return 0 if the broker is well; 1 with the reason on standard error if it is not."""
+    try:
+        if options.bootstrap_server is not None:
+            address = parse_address(options.bootstrap_server)
+        else:
+            config = mounted_config()
+            address = own_address(os.environ, Path(config).read_bytes() if config is not None else None)
+        answer = trio.run(check, OsNetwork(), address, options.timeout)
+    except (Unhealthy, ConfigError, ValueError, OSError) as error:
+        print(f"kbroker health: {error}", file=sys.stderr)
+        return _EXIT_UNHEALTHY
+    print(answer)
+    return _EXIT_HEALTHY
+
+
+async def check(network: Network, address: Address, timeout_s: float) -> str:
+    """Agree on versions and ask for the cluster's brokers; one line about them, or Unhealthy."""
+    try:
+        with trio.fail_after(timeout_s):
+            client = await BrokerClient.connect(
+                network, address.host, address.port, client_id="kbroker-health"
+            )
+            async with client:
+                response = await client.request(MetadataRequest(topics=[]), MetadataResponse)
+    except trio.TooSlowError:
+        raise Unhealthy(f"{address} did not answer within {timeout_s:g} s") from None
+    except (ConnectionLost, ProtocolError, ApiError) as error:
+        raise Unhealthy(f"{address} is not well: {error}") from error
+    if not response.brokers:
+        raise Unhealthy(f"{address} knows of no broker")
+    node_ids = ",".join(str(broker.node_id) for broker in response.brokers)
+    return f"healthy bootstrap={address} node.ids={node_ids} cluster.id={response.cluster_id}"
+
+
+def parse_address(text: str) -> Address:
+    """``HOST:PORT`` or ``[HOST]:PORT``, the first of several; ValueError if it is neither."""
+    host, _, port = text.split(",", 1)[0].strip().rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def own_address(environment: Mapping[str, str], properties: bytes | None) -> Address:
+    """Where a broker with this environment and this properties file listens first, as seen from beside it."""
+    config = BrokerConfig.load(
+        properties=properties,
+        environment=environment,
+        default_host=DEFAULT_HOST,
+        default_port=DEFAULT_PORT,
+    )
+    endpoint = config.endpoints[0]
+    return Address(_HOST_FOR_ANY.get(endpoint.host, endpoint.host), endpoint.port)

@@ -1,0 +1,59 @@
+"""Which segments a log may drop: retention.ms, retention.bytes, the log start offset (Kafka: UnifiedLog).
+
+Only whole segments from the beginning, and only below the high watermark, so that the log start never
+passes it. Compaction is another matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from storage.log_config import LogConfig
+from storage.segment import Segment
+from storage.segment_list import SegmentList
+
+Rule = Callable[[Segment, int], bool]
+"""(segment, offset behind it) -> whether it may go."""
+
+
+def deletable_segments(
+    segments: SegmentList, rule: Rule, *, high_watermark: int, end_offset: int
+) -> list[Segment]:
+    """The first segments for which the rule holds; never an empty last one."""
+    found = []
+    for segment in segments:
+        segment_end = segments.end_of(segment, end_offset)
+        if high_watermark < segment_end or (segment is segments.active and not segment.size_bytes):
+            break
+        if not rule(segment, segment_end):
+            break
+        found.append(segment)
+    return found
+
+
+def before_log_start(segments: SegmentList, log_start_offset: int) -> Rule:
+    """All records of the segment lie before the log start. The active segment stays."""
+    return lambda segment, segment_end: segment is not segments.active and segment_end <= log_start_offset
+
+
+def beyond_retention_bytes(segments: SegmentList, config: LogConfig) -> Rule | None:
+    """The log is larger than retention.bytes even without the segment; None if there is no limit."""
+    excess = segments.size_bytes - config.retention_bytes
+    if config.retention_bytes < 0 or excess < 0:
+        return None
+
+    def rule(segment: Segment, segment_end: int) -> bool:
+        nonlocal excess
+        if excess < segment.size_bytes:
+            return False
+        excess -= segment.size_bytes
+        return True
+
+    return rule
+
+
+def beyond_retention_ms(config: LogConfig, now_ms: int) -> Rule | None:
+    """The segment's latest record is older than retention.ms; None if there is no limit."""
+    if config.retention_ms < 0:
+        return None
+    return lambda segment, segment_end: now_ms - segment.retention_timestamp() > config.retention_ms

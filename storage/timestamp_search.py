@@ -1,0 +1,91 @@
+"""From timestamps to offsets, for ListOffsets (Kafka: UnifiedLog.fetchOffsetByTimestamp)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from storage.segment import Segment
+from wire.errors import ProtocolError
+from wire.records import LOG_APPEND_TIME, NO_TIMESTAMP, BatchHeader, Record, read_records
+
+LATEST_TIMESTAMP = -1
+EARLIEST_TIMESTAMP = -2
+MAX_TIMESTAMP = -3
+EARLIEST_LOCAL_TIMESTAMP = -4
+LATEST_TIERED_TIMESTAMP = -5
+
+
+class OffsetAtTimestamp(NamedTuple):
+    """`timestamp` is -1 for the special timestamps; `leader_epoch` is -1 when unknown."""
+
+    timestamp: int
+    offset: int
+    leader_epoch: int
+
+
+def find_offset_by_timestamp(
+    segments: Iterable[Segment], timestamp: int, start_offset: int, decompressed_bytes_max: int
+) -> OffsetAtTimestamp | None:
+    """The first record at or behind both bounds; None when there is none."""
+    for segment in segments:
+        if segment.retention_timestamp() >= timestamp:
+            return _find_in_segment(segment, timestamp, start_offset, decompressed_bytes_max)
+    return None
+
+
+def _find_in_segment(
+    segment: Segment, timestamp: int, start_offset: int, decompressed_bytes_max: int
+) -> OffsetAtTimestamp | None:
+    for position, header in segment.batches_from_timestamp(timestamp, start_offset):
+        if header.max_timestamp < timestamp or header.last_offset < start_offset or header.record_count < 1:
+            continue
+        for record in _records(segment, position, header, timestamp, start_offset, decompressed_bytes_max):
+            if record.timestamp >= timestamp and record.offset >= start_offset:
+                return OffsetAtTimestamp(record.timestamp, record.offset, header.partition_leader_epoch)
+    return None
+
+
+def find_max_timestamp(segments: Iterable[Segment], decompressed_bytes_max: int) -> OffsetAtTimestamp | None:
+    """The first record with the largest timestamp of the log (KIP-734); None when the log has no timestamps."""
+    segment = max(segments, key=lambda candidate: candidate.largest.timestamp)
+    largest = segment.largest
+    if largest.timestamp == NO_TIMESTAMP:
+        return None
+    for position, header in segment.batches_from_timestamp(largest.timestamp - 1, segment.base_offset):
+        if header.max_timestamp != largest.timestamp or header.record_count < 1:
+            continue
+        if header.timestamp_type == LOG_APPEND_TIME:
+            return OffsetAtTimestamp(header.max_timestamp, header.base_offset, header.partition_leader_epoch)
+        for record in _records(
+            segment, position, header, largest.timestamp, header.base_offset, decompressed_bytes_max
+        ):
+            if record.timestamp == largest.timestamp:
+                return OffsetAtTimestamp(record.timestamp, record.offset, header.partition_leader_epoch)
+    return None
+
+
+def _records(
+    segment: Segment,
+    position: int,
+    header: BatchHeader,
+    timestamp: int,
+    start_offset: int,
+    decompressed_bytes_max: int,
+) -> list[Record]:
+    """The batch's records, or a stand-in for its first where the header alone decides.
+
+    A batch whose records cannot be decoded answers with its beginning: a consumer that starts there misses
+    nothing.
+    """
+    first_timestamp = header.base_timestamp
+    if header.timestamp_type == LOG_APPEND_TIME:
+        first_timestamp = header.max_timestamp
+    first = Record(header.base_offset, first_timestamp)
+    if first_timestamp >= timestamp and header.base_offset >= start_offset and not header.has_delete_horizon:
+        return [first]
+    try:
+        data = segment.read_batch(position, header)
+        return read_records(data, decompressed_bytes_max=decompressed_bytes_max)
+    except ProtocolError:
+        return [Record(max(header.base_offset, start_offset), header.max_timestamp)]
