@@ -43,7 +43,7 @@ class UnsignedVarint(construct.Construct):  # type: ignore[misc]
             if byte < 0x80:
                 if value >> 32:
                     raise construct.IntegerError("varint exceeds 32 bits", path=path)
-                return value
+                return int(value)
         raise construct.IntegerError("varint is longer than five bytes", path=path)
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:

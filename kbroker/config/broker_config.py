@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from functools import cached_property
 from typing import NamedTuple, Self
 
 from kbroker.config import sources
@@ -66,6 +65,11 @@ class ConfigWarning(NamedTuple):
 
 class BrokerConfig(BrokerAttributes):
     """Raises ConfigError when ``static`` has a malformed value or values that contradict each other."""
+
+    endpoints: tuple[Endpoint, ...]
+    """The listeners to open: those of ``listeners`` that are not controller listeners."""
+    max_connections_per_ip_overrides: Mapping[str, int]
+    """Client address -> connections that it may have open."""
 
     def __init__(self, static: Mapping[str, str]) -> None:
         self._static = _completed(static)
@@ -177,9 +181,12 @@ class BrokerConfig(BrokerAttributes):
         check_together(values, texts)
         self._values = values
         self._log_configs.clear()
-        for cached in ("endpoints", "max_connections_per_ip_overrides"):
-            self.__dict__.pop(cached, None)
         self.__dict__.update((definition.attribute, values[definition.name]) for definition in BROKER_KEYS)
+        # Made of several keys, and read too often to be made each time.
+        self.endpoints = broker_endpoints(values)
+        self.max_connections_per_ip_overrides = parse_connection_limits(
+            self._text("max.connections.per.ip.overrides") or ""
+        )
 
     # Values made of several keys
 
@@ -219,16 +226,7 @@ class BrokerConfig(BrokerAttributes):
         assert isinstance(configured, int)
         return configured if configured > 0 else max(QUEUED_REQUEST_BYTES_MAX, self.socket_request_max_bytes)
 
-    @cached_property
-    def max_connections_per_ip_overrides(self) -> Mapping[str, int]:
-        return parse_connection_limits(self._text("max.connections.per.ip.overrides") or "")
-
     # Listeners
-
-    @cached_property
-    def endpoints(self) -> tuple[Endpoint, ...]:
-        """The listeners to open: those of ``listeners`` that are not controller listeners."""
-        return broker_endpoints(self._values)
 
     def advertised_endpoint(self, listener_name: str) -> Endpoint | None:
         """What ``advertised.listeners`` says of a listener; None: tell each client the address it used."""

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from storage.log import AppendInfo
-from storage.log_read import LogRead
+from storage.segment_list import LogRead
 from storage.timestamp_search import OffsetAtTimestamp
 
 from storage.transaction_index import AbortedTransaction

@@ -18,8 +18,9 @@ from enum import Enum
 
 from kbroker.replication.progress import Progress
 from storage.errors import StorageError
-from storage.log import AppendInfo, Log, LogRead
+from storage.log import AppendInfo, Log
 from storage.producer_append import AppendOrigin
+from storage.segment_list import LogRead
 from storage.timestamp_search import MAX_TIMESTAMP, OffsetAtTimestamp
 from wire.errors import ApiError, ErrorCode
 

@@ -32,6 +32,7 @@ from wire.records import (
     magic_of,
     read_batch_header,
     set_base_offset,
+    set_crc,
     set_log_append_time,
     set_max_timestamp,
     set_partition_leader_epoch,
@@ -152,6 +153,11 @@ def test_sequence_numbers_begin_again_at_0(base: int, increment: int, expected: 
     assert header.last_sequence == expected
 
 
+@pytest.mark.parametrize(("producer_id", "expected"), [(-1, False), (0, True), (2**63 - 1, True)])
+def test_producer_ids_begin_at_0(producer_id: int, expected: bool) -> None:
+    assert read_batch_header(batch_of(b"", producer_id=producer_id)).has_producer_id is expected
+
+
 def test_without_a_sequence_there_is_no_last_one() -> None:
     assert read_batch_header(build_batch(RECORDS, base_offset=0)).last_sequence == NO_SEQUENCE
 
@@ -257,6 +263,9 @@ def test_the_checksum_covers_everything_from_the_attributes_on() -> None:
         batch[position] ^= 0x10
     assert not crc_matches(batch, 0, header._replace(crc=header.crc ^ 1))
     assert not crc_matches(batch[:-1], 0, header)
+    short = batch[:-1]
+    set_crc(short, 0, len(short))
+    assert not crc_matches(short, 0, read_batch_header(short))
     assert not crc_matches(batch, 1, header)
 
 
@@ -289,6 +298,14 @@ def test_log_append_time_is_every_records_time() -> None:
     assert read(batch) == [record._replace(timestamp=123) for record in RECORDS]
     set_max_timestamp(batch, 0, changed, CREATE_TIME, header.max_timestamp)
     assert batch == before
+
+
+def test_one_batch_among_others_gets_a_timestamp() -> None:
+    batch = build_batch(RECORDS, base_offset=0)
+    buffer = memoryview(batch * 3)
+    set_log_append_time(buffer, len(batch), read_batch_header(batch), 123)
+    assert [header.max_timestamp for _, header in iterate_batches(buffer)] == [NOW_MS + 2, 123, NOW_MS + 2]
+    assert all(crc_matches(buffer, position, header) for position, header in iterate_batches(buffer))
 
 
 def test_a_timestamp_that_does_not_change_costs_no_checksum() -> None:

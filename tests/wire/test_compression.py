@@ -92,13 +92,15 @@ def test_lz4_level_9_is_the_fast_one() -> None:
     data = bytes(random.Random(1).choices(b"abcd", k=50_000))
     default = compress(Compression.LZ4, data)
     assert compress(Compression.LZ4, data, COMPRESSION_LEVELS[Compression.LZ4].default) == default
+    assert default == lz4_frame(data, compression_level=0, block_linked=False, store_size=False)
     assert len(compress(Compression.LZ4, data, 17)) < len(default)
 
 
 def test_frames_look_as_the_java_client_writes_them() -> None:
     assert compress(Compression.SNAPPY, TEXT)[:16] == b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"
     # Version 1, independent blocks, no content size, no checksums; blocks of 64 KiB.
-    assert compress(Compression.LZ4, TEXT)[:7] == bytes.fromhex("04224d18 60 40 82")
+    for data in (TEXT, mixed_bytes(200_000)):
+        assert compress(Compression.LZ4, data)[:7] == bytes.fromhex("04224d18 60 40 82")
     assert compress(Compression.GZIP, TEXT)[:3] == b"\x1f\x8b\x08"
 
 

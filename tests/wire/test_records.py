@@ -78,6 +78,13 @@ def test_varints_of_every_length(number: int) -> None:
         assert read(batch_of(payload, last_offset_delta=number))[0].offset == number
 
 
+def test_bits_beyond_a_varints_type_are_dropped() -> None:
+    five_bytes_for_1 = b"\x82\x80\x80\x80\x10"
+    ten_bytes_for_minus_1 = b"\x81" + b"\x80" * 8 + b"\x7e"
+    payload = record_bytes(key=five_bytes_for_1 + b"k", timestamp_delta=ten_bytes_for_minus_1)
+    assert read(batch_of(payload)) == [Record(0, NOW_MS - 1, b"k", b"v")]
+
+
 def test_timestamps_that_wrap() -> None:
     # A base and a delta whose sum has more than 64 bits mean what 64-bit arithmetic makes of them.
     payload = record_bytes(timestamp_delta=encode_varint(5))
@@ -136,6 +143,7 @@ MALFORMED = {
     "size with no end": batch_of(b"\xff" * 20),
     "size of six bytes": batch_of(b"\x80\x80\x80\x80\x80\x01" + ONE),
     "timestamp of eleven bytes": batch_of(record_bytes(timestamp_delta=b"\x80" * 10 + b"\x01")),
+    "timestamp with no end": batch_of(record_bytes(timestamp_delta=b"\x80" * 10)),
     "key longer than the record": batch_of(record_bytes(key=b"\x7ek") + TWO, 2),
     "key longer than anything": batch_of(record_bytes(key=encode_varint(2**31 - 1))),
     "value longer than the record": batch_of(record_bytes(value=b"\x7ev") + TWO, 2),
@@ -149,6 +157,7 @@ MALFORMED = {
     "header count beyond what fits": batch_of(record_bytes(headers=b"\x04\x02h\x01")),
     "header count huge": batch_of(record_bytes(headers=encode_varint(2**31 - 1))),
     "header key null": batch_of(record_bytes(headers=b"\x02" + NULL + NULL)),
+    "header key null, the sizes right": batch_of(record_bytes(headers=b"\x04" + NULL + b"\x02h" + NULL)),
     "header key too long": batch_of(record_bytes(headers=b"\x02\x7eh\x01")),
     "header value too long": batch_of(record_bytes(headers=b"\x02\x02h\x7e")),
     "headers behind the count": batch_of(record_bytes(headers=b"\x02\x02h\x01\x02h\x01")),
@@ -192,6 +201,7 @@ def test_a_batch_that_is_not_all_there() -> None:
         ([Record(3, 0)], {"base_offset": 0, "last_offset": 2**31}),
         ([Record(0, 2**63)], {"base_offset": 0}),
         ([Record(0, -(2**63) - 1)], {"base_offset": 0}),
+        ([Record(0, 0), Record(1, -(2**63) - 1)], {"base_offset": 0}),
         ([Record(0, 0)], {"base_offset": 0, "producer_id": 2**63}),
         ([Record(0, 0)], {"base_offset": 0, "producer_epoch": 2**15}),
     ],

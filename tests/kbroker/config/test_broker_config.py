@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kbroker.config.broker_config import BrokerConfig, ConfigSource
+from kbroker.config.broker_keys import BROKER_KEYS
 from kbroker.config.definition import ConfigError
 from storage.log_config import LogConfig
 
@@ -235,3 +236,15 @@ def test_value_of_any_key() -> None:
     assert config.value("log.retention.ms") is None
     with pytest.raises(KeyError):
         config.value("no.such.key")
+
+
+def test_no_key_hides_behind_something_else_of_the_same_name() -> None:
+    made_of_several_keys = {
+        "log_flush_interval_ms",
+        "log_retention_ms",
+        "log_roll_jitter_ms",
+        "log_roll_ms",
+        "inter_broker_listener_name",
+    }
+    hidden = {definition.attribute for definition in BROKER_KEYS} & set(dir(BrokerConfig))
+    assert hidden == made_of_several_keys

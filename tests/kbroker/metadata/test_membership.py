@@ -1,0 +1,228 @@
+"""Cluster id, features, and the sessions by which brokers are members."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from kbroker.metadata import keys
+from kbroker.metadata.embedded import IN_MEMORY, EmbeddedMetadataStore
+from kbroker.metadata.image import BrokerRegistration
+from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure_features, new_cluster_id
+from kbroker.metadata.store import StoreUnavailableError
+from tests.kbroker.metadata.cluster import broker, run_inline
+from wire.errors import ApiError, ErrorCode
+
+TIMEOUT_S = 9.0
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[EmbeddedMetadataStore]:
+    opened = await EmbeddedMetadataStore.open(IN_MEMORY, run_blocking=run_inline, monotonic=trio.current_time)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(opened.expire_leases)
+        yield opened
+        nursery.cancel_scope.cancel()
+    await opened.close()
+
+
+def session_of(store: EmbeddedMetadataStore, registration: BrokerRegistration) -> BrokerSession:
+    return BrokerSession(
+        store=store,
+        registration=registration,
+        session_timeout_s=TIMEOUT_S,
+        monotonic=trio.current_time,
+        sleep=trio.sleep,
+    )
+
+
+async def registered(store: EmbeddedMetadataStore, node_id: int) -> BrokerRegistration | None:
+    found = await store.get(keys.broker_key(node_id))
+    return None if found is None else keys.decode_broker(found.key, found.value)
+
+
+# Cluster id and features
+
+
+def test_cluster_id_is_sixteen_bytes_in_base64_that_does_not_begin_with_a_dash() -> None:
+    ids = iter([uuid.UUID(bytes=b"\xf8" * 16), uuid.UUID(bytes=b"\xff\xef" * 8)])
+    cluster_id = new_cluster_id(lambda: next(ids))
+    assert cluster_id == "_-__7__v_-__7__v_-__7w"
+    assert len(base64.urlsafe_b64decode(cluster_id + "==")) == 16
+
+
+async def test_cluster_id_is_given_once(store: EmbeddedMetadataStore) -> None:
+    first = await ensure_cluster_id(store, uuid4=uuid.uuid4)
+    assert await ensure_cluster_id(store, uuid4=uuid.uuid4) == first
+    assert await ensure_cluster_id(store, uuid4=uuid.uuid4, wanted="other") == first
+
+
+async def test_cluster_id_may_be_chosen(store: EmbeddedMetadataStore) -> None:
+    assert await ensure_cluster_id(store, uuid4=uuid.uuid4, wanted="mine") == "mine"
+
+
+async def test_brokers_that_start_together_agree_on_the_cluster_id(store: EmbeddedMetadataStore) -> None:
+    found: set[str] = set()
+
+    async def start() -> None:
+        found.add(await ensure_cluster_id(store, uuid4=uuid.uuid4))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(start)
+    assert len(found) == 1
+
+
+async def test_feature_levels_are_settled_once(store: EmbeddedMetadataStore) -> None:
+    assert await ensure_features(store, {"a.version": 1}) == {"a.version": 1}
+    assert await ensure_features(store, {"a.version": 2}) == {"a.version": 1}
+
+
+# Sessions
+
+
+async def test_registration_lasts_while_the_session_runs(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    session = session_of(store, broker(1, rack="r"))
+    epoch = await session.register()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(5 * TIMEOUT_S)
+        found = await registered(store, 1)
+        assert found == broker(1, rack="r", broker_epoch=epoch) == session.registration
+        assert session.secure_until > trio.current_time() + TIMEOUT_S / 2
+        nursery.cancel_scope.cancel()
+    await trio.sleep(TIMEOUT_S * 1.1)
+    assert await registered(store, 1) is None
+
+
+async def test_broker_epochs_of_a_node_id_only_grow(store: EmbeddedMetadataStore) -> None:
+    epochs = []
+    for incarnation in range(4):
+        session = session_of(store, broker(1, incarnation_id=uuid.UUID(int=incarnation)))
+        epochs.append(await session.register())
+        await session.leave()
+    assert epochs == sorted(set(epochs))
+
+
+async def test_node_id_in_use_is_refused(store: EmbeddedMetadataStore, autojump_clock: MockClock) -> None:
+    first = session_of(store, broker(1))
+    await first.register()
+    second = session_of(store, broker(1, incarnation_id=uuid.UUID(int=99)))
+    with pytest.raises(ApiError) as raised:
+        await second.register()
+    assert raised.value.code == ErrorCode.DUPLICATE_BROKER_REGISTRATION
+    assert await session_of(store, broker(10)).register() >= 0  # not mistaken for node 1
+    await trio.sleep(TIMEOUT_S * 1.1)
+    await second.register()
+    assert await registered(store, 1) == second.registration
+
+
+async def test_two_processes_with_one_node_id_that_start_together(store: EmbeddedMetadataStore) -> None:
+    outcomes: list[object] = []
+
+    async def start(incarnation: int) -> None:
+        session = session_of(store, broker(1, incarnation_id=uuid.UUID(int=incarnation)))
+        try:
+            await session.register()
+            outcomes.append(session.registration)
+        except ApiError as error:
+            outcomes.append(error.code)
+
+    async with trio.open_nursery() as nursery:
+        for incarnation in range(3):
+            nursery.start_soon(start, incarnation)
+    assert outcomes.count(ErrorCode.DUPLICATE_BROKER_REGISTRATION) == 2
+    assert await registered(store, 1) in outcomes
+
+
+async def test_lost_session_is_registered_anew_with_a_higher_epoch(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = session_of(store, broker(1))
+    first = await session.register()
+    await trio.sleep(TIMEOUT_S * 1.1)
+    assert await registered(store, 1) is None
+    assert session.secure_until < trio.current_time()
+    with caplog.at_level(logging.WARNING):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session.run)
+            await trio.sleep(TIMEOUT_S / 2)
+            nursery.cancel_scope.cancel()
+    assert session.registration.broker_epoch > first
+    assert await registered(store, 1) == session.registration
+    assert session.secure_until > trio.current_time()
+    assert "registers anew" in caplog.text
+
+
+async def test_session_is_secure_no_longer_than_its_last_renewal(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    attempts = count()
+
+    async def unreachable(lease_id: int) -> None:
+        next(attempts)
+        raise StoreUnavailableError("no answer")
+
+    monkeypatch.setattr(store, "keep_alive", unreachable)
+    secure_until = session.secure_until
+    assert secure_until == trio.current_time() + TIMEOUT_S
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(TIMEOUT_S * 0.9)
+        nursery.cancel_scope.cancel()
+    assert session.secure_until == secure_until
+    assert next(attempts) >= 3
+
+
+async def test_time_that_a_renewal_takes_counts_against_the_session(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    keep_alive = store.keep_alive
+
+    async def slow(lease_id: int) -> None:
+        await keep_alive(lease_id)
+        await trio.sleep(1.0)
+
+    monkeypatch.setattr(store, "keep_alive", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(TIMEOUT_S / 4 + 1.5)
+        nursery.cancel_scope.cancel()
+    assert session.secure_until == pytest.approx(trio.current_time() - 1.5 + TIMEOUT_S)
+
+
+async def test_registration_can_be_changed_while_the_session_lasts(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    assert await session.change(in_controlled_shutdown=True)
+    assert await session.change(fenced=True)
+    found = await registered(store, 1)
+    assert found is not None
+    assert (found.fenced, found.in_controlled_shutdown) == (True, True)
+    await trio.sleep(TIMEOUT_S * 1.1)
+    assert not await session.change(fenced=False)
+    assert await registered(store, 1) is None
+
+
+async def test_leaving_takes_the_registration_away_at_once(store: EmbeddedMetadataStore) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    await session.leave()
+    assert await registered(store, 1) is None
+    assert session.secure_until < trio.current_time()
+    await session.leave()
