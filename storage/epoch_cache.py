@@ -44,15 +44,16 @@ def decode_epoch_entries(data: bytes) -> list[EpochEntry]:
 class LeaderEpochCache:
     """Epochs with their start offsets, both ascending."""
 
-    __slots__ = ("_entries", "_filesystem", "_path", "unsynced", "version")
+    __slots__ = ("_entries", "_filesystem", "_path", "_stale", "unsynced", "version")
 
     def __init__(self, filesystem: Filesystem, path: str, entries: list[EpochEntry]) -> None:
         self._filesystem = filesystem
         self._path = path
         self._entries = entries
+        self._stale = False
         self.unsynced = False
+        """Whether the file was written but not synced since; `version` counts the changes."""
         self.version = 0
-        """Counts the changes, to tell whether what was synced is still the latest."""
 
     @property
     def path(self) -> str:
@@ -117,28 +118,43 @@ class LeaderEpochCache:
         """Drop the epochs that begin at `end_offset` or later."""
         kept = [entry for entry in self._entries if entry.start_offset < end_offset]
         if len(kept) < len(self._entries):
-            self._replace(kept)
+            self._forget(kept)
 
     def truncate_from_start(self, start_offset: int) -> None:
         """Drop the epochs that ended before `start_offset`; the one it lies in begins there now."""
         later = [entry for entry in self._entries if entry.start_offset > start_offset]
         dropped = self._entries[: len(self._entries) - len(later)]
         if dropped and dropped[-1].start_offset != start_offset:
-            self._replace([EpochEntry(dropped[-1].epoch, start_offset), *later])
+            self._forget([EpochEntry(dropped[-1].epoch, start_offset), *later])
         elif len(dropped) > 1:
-            self._replace([dropped[-1], *later])
+            self._forget([dropped[-1], *later])
 
     def clear(self, *, force: bool = False) -> None:
         """Drop everything; `force` rewrites the file even if nothing was known."""
         if self._entries or force:
-            self._replace([])
+            self._forget([])
 
     def moved(self, path: str) -> None:
         """The partition's directory was renamed."""
         self._path = path
 
+    def rewrite_if_stale(self) -> None:
+        """Write the file if an earlier attempt failed."""
+        if self._stale:
+            self._replace(self._entries)
+
+    def _forget(self, entries: list[EpochEntry]) -> None:
+        """Like `_replace`, but a full disk does not stop it: the loader drops what the log no longer has."""
+        try:
+            self._replace(entries)
+        except OSError as error:
+            logger.error("Cannot write %s, will try again: %s", self._path, error)
+            self._entries = entries
+            self._stale = True
+
     def _replace(self, entries: list[EpochEntry]) -> None:
         write_atomically(self._filesystem, self._path, encode_epochs(entries), sync=False)
         self.unsynced = True
+        self._stale = False
         self.version += 1
         self._entries = entries

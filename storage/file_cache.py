@@ -116,9 +116,12 @@ class FileHandle:
     def file(self, *, create: bool = False) -> File:
         """The open file, good until the next use of the cache unless pinned."""
         file = self._file
-        self.recent = True
         if file is None:
+            # Used once is not yet used often: a sweep over all partitions must not push the busy ones out.
+            self.recent = False
             file = self._file = self._cache.open_file(self, self.path, create=create)
+        else:
+            self.recent = True
         return file
 
     def pin(self) -> File:

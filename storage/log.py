@@ -2,20 +2,20 @@
 
 Synchronous, for one owner at a time. Appends go to the last segment by one positional write of the caller's own
 buffer; reads give slices of the segment files. Errors: `ApiError` for what a client or follower did wrong,
-`StorageError` for the disk. After any error the log is as it was before the call.
+`StorageError` for the disk. After an error an append has left nothing behind; a truncation or deletion that
+the disk interrupted has done a part, and the log should be closed and opened again.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from storage.durability import LogDurability
 from storage.epoch_cache import EpochEndOffset
 from storage.errors import LogCorruptError, StorageError, UnexpectedOffsetError
-from storage.file_cache import FileHandle
 from storage.flush import PendingFlush
 from storage.log_config import LogConfig
 from storage.log_context import LogContext
@@ -102,14 +102,17 @@ class Log:
         self._producers = loaded.producer_state
         self.log_start_offset = loaded.log_start_offset
         self.log_end_offset = loaded.log_end_offset
-        self.recovery_point = max(loaded.recovery_point, loaded.log_start_offset)
         self.high_watermark = loaded.log_start_offset
-        self.last_flush_ms = context.clock_ms()
+        self._durability = LogDurability(
+            context,
+            self._segments,
+            self._epochs,
+            self._producers,
+            recovery_point=max(loaded.recovery_point, loaded.log_start_offset),
+            names_unsynced=directory_unsynced,
+        )
         self.on_recovery_point_lowered: Callable[[Log], None] | None = None
         """Called when a truncation put the log end below the recovery point, which a checkpoint may hold."""
-        self._directory_unsynced = directory_unsynced
-        self._parent_unsynced = directory_unsynced
-        self._truncations = 0
         self._closed = False
 
     @classmethod
@@ -268,12 +271,10 @@ class Log:
                     return self._duplicate_info(duplicate)
                 producers.check(header, span, records, position)
         spans = [batch.span for batch in batches]
-        whole = BatchSpan(
-            spans[0].base_offset,
-            spans[-1].last_offset,
-            max([span.max_timestamp for span in spans]),
-            len(records),
-        )
+        whole = spans[0]
+        if len(spans) > 1:
+            max_timestamp = max(span.max_timestamp for span in spans)
+            whole = BatchSpan(whole.base_offset, spans[-1].last_offset, max_timestamp, len(records))
         try:
             for epoch, start_offset in epochs:
                 self._epochs.assign(epoch, start_offset)
@@ -282,7 +283,7 @@ class Log:
             raise self._storage_error("cannot append", error) from error
         self.log_end_offset = whole.last_offset + 1
         producers.apply(self.log_end_offset)
-        if self.log_end_offset - self.recovery_point >= self.config.flush_messages:
+        if self.log_end_offset - self._durability.recovery_point >= self.config.flush_messages:
             self.flush()
         return AppendInfo(
             whole.base_offset,
@@ -344,12 +345,12 @@ class Log:
         old = self._segments.active
         if old.base_offset == base_offset and not old.size_bytes:
             return old  # an empty segment is as good as a new one, whatever asked for it
-        new = self._segments.add(base_offset, self.config)
         old.become_inactive()
-        self._directory_unsynced = True
+        new = self._segments.add(base_offset, self.config)
+        self._durability.segment_added()
         # A snapshot at a segment's start lets that segment be recovered without reading the ones before.
         self._producers.end_offset = base_offset
-        self._producers.take_snapshot()
+        self._producers.try_snapshot()
         logger.debug("%s rolled at offset %d", self.topic_partition, base_offset)
         return new
 
@@ -463,13 +464,10 @@ class Log:
         return True
 
     def _set_log_start_offset(self, offset: int) -> None:
-        try:
-            self._epochs.truncate_from_start(offset)
-        except OSError as error:
-            raise self._storage_error("cannot move the log start", error) from error
+        self._epochs.truncate_from_start(offset)
         self.log_start_offset = offset
         self.high_watermark = max(self.high_watermark, offset)
-        self.recovery_point = max(self.recovery_point, offset)
+        self._durability.start_moved(offset)
         self._producers.on_log_start_offset(offset)
 
     def fetch_offset_by_timestamp(self, timestamp: int) -> OffsetAtTimestamp | None:
@@ -552,7 +550,6 @@ class Log:
             raise self._storage_error(f"cannot restart at offset {offset}", error) from error
 
     def _truncate(self, offset: int) -> None:
-        self._truncations += 1
         self._remove_segments([segment for segment in self._segments if segment.base_offset > offset])
         self._segments.active.truncate_to(offset, self._clock_ms())
         self._epochs.truncate_from_end(offset)
@@ -561,12 +558,11 @@ class Log:
         self._rebuild_producers()
 
     def _truncate_fully(self, offset: int, log_start_offset: int) -> None:
-        self._truncations += 1
         # The new segment may have the name of an old one, so the old ones go first. A crash in between leaves no
         # segment at all, which the next start fills.
         self._remove_segments(list(self._segments))
         self._segments.add(offset, self.config)
-        self._directory_unsynced = True
+        self._durability.segment_added()
         self._epochs.clear()
         self._producers.truncate_fully_and_start_at(offset)
         self.log_start_offset = log_start_offset
@@ -576,10 +572,8 @@ class Log:
     def _set_log_end_offset(self, offset: int) -> None:
         self.log_end_offset = offset
         self.high_watermark = min(self.high_watermark, offset)
-        if self.recovery_point > offset:
-            self.recovery_point = offset
-            if self.on_recovery_point_lowered is not None:
-                self.on_recovery_point_lowered(self)
+        if self._durability.truncated(offset) and self.on_recovery_point_lowered is not None:
+            self.on_recovery_point_lowered(self)
 
     def _rebuild_producers(self) -> None:
         try:
@@ -635,8 +629,13 @@ class Log:
     # Durability
 
     @property
-    def unflushed_records(self) -> int:
-        return self.log_end_offset - self.recovery_point
+    def recovery_point(self) -> int:
+        """Everything before this offset survives a power loss."""
+        return self._durability.recovery_point
+
+    @property
+    def last_flush_ms(self) -> int:
+        return self._durability.last_flush_ms
 
     @property
     def has_unflushed_segments(self) -> bool:
@@ -666,77 +665,12 @@ class Log:
         """
         self._check_open()
         offset = self.log_end_offset if up_to_offset is None else min(up_to_offset, self.log_end_offset)
-        if offset <= self.recovery_point and not self._directory_unsynced and not with_active_indexes:
-            return None
-        covered = [
-            segment
-            for segment in self._segments.from_offset(self.recovery_point)
-            if segment.base_offset < offset
-        ]
-        active = None if with_active_indexes else self._segments.active
-        snapshots = list(self._producers.unsynced_snapshots)
-        paths = [self._producers.snapshot_path(snapshot) for snapshot in snapshots]
-        if self._epochs.unsynced:
-            paths.append(self._epochs.path)
-        directories = [self.directory] if self._directory_unsynced or paths else []
-        if self._parent_unsynced:
-            directories.append(self.log_directory)
-        on_finish = partial(
-            self._flushed,
-            offset,
-            [(segment, segment.size_bytes, segment is not active) for segment in covered],
-            snapshots,
-            self._truncations,
-            self._epochs.version,
-            len(self._segments),
-        )
         try:
-            handles: list[FileHandle] = []
-            for segment in covered:
-                handles += segment.handles_to_sync(with_indexes=segment is not active)
-            if not (handles or paths or directories):
-                return None
-            return PendingFlush(
-                self._context.filesystem,
-                self.log_directory,
-                offset,
-                handles=handles,
-                paths=paths,
-                directories=directories,
-                on_finish=on_finish,
+            return self._durability.begin(
+                self.directory, offset, lambda: self.log_end_offset, with_active_indexes=with_active_indexes
             )
         except OSError as error:
             raise self._storage_error("cannot flush", error) from error
-
-    def _flushed(
-        self,
-        offset: int,
-        covered: list[tuple[Segment, int, bool]],
-        snapshots: list[int],
-        truncations: int,
-        epochs_version: int,
-        segment_count: int,
-    ) -> None:
-        """Last step of a flush: take note of what is on the disk now."""
-        if self._truncations != truncations:
-            return  # what was synced is not what the log holds now
-        for segment, size_bytes, with_indexes in covered:
-            segment.synced_bytes = max(segment.synced_bytes, size_bytes)
-            if with_indexes:
-                segment.unsynced_indexes = False
-            elif segment is not self._segments.active:
-                # Rolled meanwhile: its indexes are not on the disk, so recovery must still begin in it.
-                segment_end = self._segments.end_of(segment, self.log_end_offset)
-                offset = min(offset, max(segment.base_offset, segment_end - 1))
-        unsynced = self._producers.unsynced_snapshots
-        self._producers.unsynced_snapshots = [snapshot for snapshot in unsynced if snapshot not in snapshots]
-        if self._epochs.version == epochs_version:
-            self._epochs.unsynced = False
-        if len(self._segments) == segment_count:
-            self._directory_unsynced = False
-        self._parent_unsynced = False
-        self.recovery_point = max(self.recovery_point, offset)
-        self.last_flush_ms = self._clock_ms()
 
     # Size and life
 

@@ -211,7 +211,7 @@ class LogLoader:
                 self._bring_state_to(index, state)
             else:
                 state.end_offset = max(state.end_offset, segment.base_offset)
-                state.take_snapshot()
+                state.try_snapshot()
             recovery = SegmentRecovery(segment, epochs, state)
             error = recovery.run()
             if error is not None:

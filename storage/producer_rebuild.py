@@ -52,10 +52,10 @@ def rebuild_producer_state(
                 break
             state.end_offset = max(state.end_offset, segment.base_offset, log_start_offset)
             if segment.base_offset in snapshot_at and state.end_offset == segment.base_offset:
-                state.take_snapshot()
+                state.try_snapshot()
             _replay_segment(state, segment, end_offset)
     state.end_offset = end_offset
-    state.take_snapshot()
+    state.try_snapshot()
 
 
 def _replay_segment(state: ProducerStateManager, segment: Segment, end_offset: int) -> None:

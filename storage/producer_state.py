@@ -208,6 +208,13 @@ class ProducerStateManager:
             self.unsynced_snapshots.append(offset)
         self._last_snapshot_offset = offset
 
+    def try_snapshot(self) -> None:
+        """`take_snapshot`, where a full disk must not stop the caller: snapshots only spare time."""
+        try:
+            self.take_snapshot()
+        except OSError as error:
+            logger.error("Cannot write a producer snapshot to %s: %s", self._directory, error)
+
     def snapshot_path(self, offset: int) -> str:
         return f"{self._directory}/{offset_file_name(offset, SNAPSHOT_SUFFIX)}"
 

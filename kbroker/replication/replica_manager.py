@@ -127,6 +127,7 @@ class ReplicaManager:
         if state.leader == self._node_id:
             partition.become_leader(
                 leader_epoch=state.leader_epoch,
+                replicas=state.replicas,
                 in_sync_replicas=state.in_sync_replicas,
                 min_in_sync_replicas=min_in_sync_replicas,
             )

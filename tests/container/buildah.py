@@ -67,7 +67,17 @@ class Buildah:
         options = [f"--build-arg={key}={value}" for key, value in arguments.items()]
         options += [f"--volume={mount}" for mount in mounts]
         return self(
-            *("build", *_ISOLATION, "--format", "docker", "--pull-never", *options, "--tag", name, str(context)),
+            *(
+                "build",
+                *_ISOLATION,
+                "--format",
+                "docker",
+                "--pull-never",
+                *options,
+                "--tag",
+                name,
+                str(context),
+            ),
             deadline_s=_BUILD_DEADLINE_S,
         )
 
@@ -82,7 +92,9 @@ class Buildah:
         try:
             mounted = Path(self("mount", container))
             return sum(
-                path.lstat().st_size for path in mounted.rglob("*") if path.is_file() and not path.is_symlink()
+                path.lstat().st_size
+                for path in mounted.rglob("*")
+                if path.is_file() and not path.is_symlink()
             )
         finally:
             self("rm", container)
@@ -111,8 +123,8 @@ class Container:
         namespace: str | None = None,
     ) -> None:
         self._buildah = buildah
-        self._options = [f"--env={key}={value}" for key, value in (environment or {}).items()]
-        self._options += [f"--volume={volume}" for volume in volumes]
+        self._variables = [f"{key}={value}" for key, value in (environment or {}).items()]
+        self._volumes = tuple(volumes)
         self._namespace = namespace
         self._image_config = buildah.image_config(image)
         self.name = buildah("from", "--pull-never", image)
@@ -152,11 +164,11 @@ class Container:
         assert kind == "CMD"
         return self.run(*command)
 
-    def launch(self) -> Self:
-        """Run the image's own command."""
+    def launch(self, *, as_process_1: bool = False) -> Self:
+        """Run the image's own command; on request as the first process of a process space of its own."""
         command = [*(self._image_config["Entrypoint"] or []), *self._image_config["Cmd"]]
         self._process = process = subprocess.Popen(
-            self._run_command(*command),
+            self._process_1_command(*command) if as_process_1 else self._run_command(*command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -172,10 +184,10 @@ class Container:
             reader.start()
         return self
 
-    def start(self, *, deadline_s: float = 60.0) -> Self:
+    def start(self, *, as_process_1: bool = False, deadline_s: float = 60.0) -> Self:
         """Launch it and wait until it says that clients can connect."""
         began = time.monotonic()
-        self.launch()
+        self.launch(as_process_1=as_process_1)
         assert self._process is not None
         while not self._ready.wait(0.01):
             ended = self._process.poll() is not None or time.monotonic() - began > deadline_s
@@ -222,10 +234,21 @@ class Container:
             self._buildah("rm", self.name)
 
     def _run_command(self, *command: str) -> list[str]:
-        run = self._buildah.command("run", *_ISOLATION, *self._options, self.name, "--", *command)
+        options = [f"--env={variable}" for variable in self._variables]
+        options += [f"--volume={volume}" for volume in self._volumes]
+        run = self._buildah.command("run", *_ISOLATION, *options, self.name, "--", *command)
         if self._namespace is None:
             return run
         return ["nsenter", f"--net=/run/netns/{self._namespace}", "--", *run]
+
+    def _process_1_command(self, *command: str) -> list[str]:
+        """What ``buildah run`` does not offer with chroot isolation. Without volumes and /proc."""
+        assert not self._volumes and self._namespace is None
+        root = self._buildah("mount", self.name)
+        environment = [*self._image_config["Env"], *self._variables]
+        space = ["unshare", "--pid", "--fork", "--kill-child", "--"]
+        user = self._image_config["User"]
+        return ["env", "-i", *environment, *space, "chroot", f"--userspec={user}", root, *command]
 
     def _read(self, stream: IO[str]) -> None:
         with contextlib.closing(stream):

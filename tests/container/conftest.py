@@ -19,6 +19,9 @@ IMAGE = "localhost/kbroker-test"
 IMAGE_USER_ID = 1000
 
 StartContainer = Callable[..., Container]
+Measured = Callable[[str], None]
+
+_MEASURED = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -30,6 +33,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def measured(pytestconfig: pytest.Config) -> Measured:
+    """Takes a line that is printed when all cases are done."""
+    return pytestconfig.stash.setdefault(_MEASURED, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(_MEASURED, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +67,7 @@ def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
 def image(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Name of the image of this work tree."""
     pip_settings = tmp_path_factory.mktemp("pip") / "pip.conf"
-    mounts = _pip_mounts(pip_settings)
+    mounts = pip_mounts(pip_settings)
     buildah.build(REPOSITORY, IMAGE, arguments={"BASE_IMAGE": BASE_IMAGE}, mounts=mounts)
     return IMAGE
 
@@ -63,10 +77,10 @@ def start_container(buildah: Buildah, image: str) -> Iterator[StartContainer]:
     """Starts containers of a case's own, which end with the case; takes what ``Container`` takes."""
     containers: list[Container] = []
 
-    def start(*, wait: bool = True, **arguments: object) -> Container:
+    def start(*, wait: bool = True, as_process_1: bool = False, **arguments: object) -> Container:
         container = Container(buildah, image, **arguments)  # type: ignore[arg-type]
         containers.append(container)
-        return container.start() if wait else container.launch()
+        return container.start(as_process_1=as_process_1) if wait else container.launch()
 
     yield start
     for container in containers:
@@ -92,7 +106,7 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kbroker"
 
 
-def _pip_mounts(settings: Path) -> list[str]:
+def pip_mounts(settings: Path) -> list[str]:
     """Let pip in the build use this machine's settings: its PIP_* variables as a file, and the paths they name."""
     variables = {name[4:].lower(): value for name, value in os.environ.items() if name.startswith("PIP_")}
     certificates = os.environ.get("SSL_CERT_FILE")

@@ -81,7 +81,13 @@ def _mirror(release: str) -> str:
         if attempt == "updated":
             _update_package_lists()
         listed = _run(
-            ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
+            [
+                "apt-get",
+                "indextargets",
+                "--format",
+                "$(RELEASE) $(COMPONENT) $(REPO_URI)",
+                "Created-By: Packages",
+            ],
             deadline_s=_APT_DEADLINE_S,
         )
         for line in listed.splitlines():

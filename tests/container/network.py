@@ -32,7 +32,9 @@ class EngineNetwork:
 @contextlib.contextmanager
 def engine_network() -> Iterator[EngineNetwork]:
     """Set the three up, and take them down again."""
-    network = EngineNetwork(*(f"kbroker-{os.getpid()}-{role}" for role in ("engine", "container", "neighbour")))
+    network = EngineNetwork(
+        *(f"kbroker-{os.getpid()}-{role}" for role in ("engine", "container", "neighbour"))
+    )
     namespaces = (network.engine, network.container, network.neighbour)
     with contextlib.ExitStack() as made:
         for namespace in namespaces:

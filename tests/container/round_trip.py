@@ -42,7 +42,10 @@ def produce(bootstrap_server: str, topic: str) -> None:
     producer = Producer({"bootstrap.servers": bootstrap_server, "acks": "all"})
     for value in RECORDS:
         producer.produce(
-            topic, value, partition=0, on_delivery=lambda error, _: failures.append(str(error)) if error else None
+            topic,
+            value,
+            partition=0,
+            on_delivery=lambda error, _: failures.append(str(error)) if error else None,
         )
     left = producer.flush(_DEADLINE_S)
     assert not left and not failures, f"{left} records not acknowledged; {failures}"

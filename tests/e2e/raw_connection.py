@@ -7,13 +7,15 @@ import io
 import socket
 import struct
 import time
+from datetime import timedelta
 from typing import Any
 
 from kio.index import load_response_from_request
 from kio.schema.api_versions.v0.request import ApiVersionsRequest
 from kio.schema.fetch.v11.request import FetchPartition, FetchRequest, FetchTopic
+from kio.schema.types import TopicName
 from kio.serial import entity_reader, entity_writer
-from kio.static.primitive import i8, i16, i32, i32Timedelta, i64
+from kio.static.primitive import i8, i32, i32Timedelta, i64
 
 from tests.e2e.clients.interface import Closing, TopicPartition
 
@@ -120,33 +122,16 @@ def fetch_request(
     partition_max_bytes: int = 50 << 20,
 ) -> FetchRequest:
     """A Fetch of one partition outside any fetch session."""
-    from datetime import timedelta
-
+    asked = FetchPartition(
+        partition=i32(partition.partition),
+        fetch_offset=i64(offset),
+        partition_max_bytes=i32(partition_max_bytes),
+    )
     return FetchRequest(
-        replica_id=i32(-1),  # type: ignore[arg-type]
         max_wait=i32Timedelta.parse(timedelta(milliseconds=max_wait_ms)),
         min_bytes=i32(min_bytes),
         max_bytes=i32(max_bytes),
         isolation_level=i8(0),
-        session_id=i32(0),
-        session_epoch=i32(-1),
-        topics=(
-            FetchTopic(
-                topic=partition.topic,  # type: ignore[arg-type]
-                partitions=(
-                    FetchPartition(
-                        partition=i32(partition.partition),
-                        current_leader_epoch=i32(-1),
-                        fetch_offset=i64(offset),
-                        log_start_offset=i64(-1),
-                        partition_max_bytes=i32(partition_max_bytes),
-                    ),
-                ),
-            ),
-        ),
+        topics=(FetchTopic(topic=TopicName(partition.topic), partitions=(asked,)),),
         forgotten_topics_data=(),
-        rack_id="",
     )
-
-
-__all__ = ["API_VERSIONS_KEY", "RawConnection", "fetch_request", "i16"]

@@ -32,7 +32,7 @@ def _internal_records() -> Iterator[type[Message]]:
     for module_info in iter_modules(wire.internal.__path__):
         module = import_module(f"wire.internal.{module_info.name}")
         for _, value in inspect.getmembers(module, inspect.isclass):
-            if issubclass(value, InternalRecord) and value.__module__ == module.__name__:
+            if issubclass(value, InternalRecord) and value.__fields__ and value.__module__ == module.__name__:
                 yield value
 
 
@@ -65,7 +65,10 @@ class Generator:
         return structure_class(**values)
 
     def _left_out(self, field: Field) -> bool:
-        """Tagged fields hold their default half of the time; the others nearly never."""
+        """Tagged fields hold their default half of the time; the others nearly never. Records cannot always:
+        their default is null, as Kafka's is, even where null is not allowed."""
+        if field.kind == "records":
+            return False
         return self.random.random() < (0.5 if field.tag is not None else 0.02)
 
     def value(self, owner: type[Structure], field: Field, version: int) -> Any:

@@ -271,7 +271,7 @@ def test_the_checksum_covers_everything_from_the_attributes_on() -> None:
 
 @pytest.mark.parametrize("writable", [bytearray, lambda data: memoryview(bytearray(data))])
 def test_offset_and_epoch_are_set_without_touching_the_checksum(
-    writable: Callable[[bytes], bytearray | memoryview],
+    writable: Callable[[bytearray], bytearray | memoryview],
 ) -> None:
     batch = build_batch(RECORDS, base_offset=0)
     buffer = writable(batch * 2)

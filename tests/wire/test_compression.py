@@ -32,10 +32,10 @@ compressing_codecs = pytest.mark.parametrize("codec", COMPRESSING)
 def mixed_bytes(size: int) -> bytes:
     """Compressible and incompressible stretches alternating, so that codecs use all their block kinds."""
     source = random.Random(size)
-    parts = []
-    while sum(map(len, parts)) < size:
-        parts += (source.randbytes(5_000), b"abcdefgh" * 1_000, b"\x00" * 150_000)
-    return b"".join(parts)[:size]
+    data = bytearray()
+    while len(data) < size:
+        data += source.randbytes(5_000) + b"abcdefgh" * 1_000 + bytes(150_000)
+    return bytes(data[:size])
 
 
 @all_codecs

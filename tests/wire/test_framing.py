@@ -74,6 +74,17 @@ def test_small_frames_take_one_receive_together() -> None:
     assert frames_of(reader) == [b"one", b"", b"three"]
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_size_that_comes_in_two_pieces(cut: int) -> None:
+    size = struct.pack(">i", 0x01020304)
+    reader = FrameReader(0x01020304)
+    receive(reader, framed(b"\xff" * 9) + size[:cut])
+    assert len(frames_of(reader)) == 1
+    receive(reader, size[cut:])
+    assert reader.next_frame() is None
+    assert reader.announced_bytes == 0x01020304
+
+
 def test_a_large_frame_is_received_where_it_stays() -> None:
     frame = bytes(range(256)) * 200
     data = framed(frame)
@@ -87,6 +98,8 @@ def test_a_large_frame_is_received_where_it_stays() -> None:
     assert len(target) == len(frame) + 4 - position
     target[:] = data[position:]
     reader.filled(len(target))
+    with pytest.raises(ValueError, match="released"):
+        target[0] = 1
     complete = reader.next_frame()
     assert complete is buffer
     assert complete == frame
@@ -114,7 +127,7 @@ def test_a_large_frame_may_be_followed_by_others_at_once() -> None:
 def test_sizes_that_are_refused(size: int) -> None:
     reader = FrameReader(1000)
     receive(reader, framed(b"fine") + struct.pack(">i", size) + b"more")
-    assert reader.next_frame() == b"fine"
+    assert bytes(reader.next_frame() or b"none") == b"fine"
     for _ in range(2):
         with pytest.raises(ProtocolError, match=str(size)):
             reader.next_frame()
@@ -160,6 +173,7 @@ def test_a_receive_that_was_given_up_does_no_harm() -> None:
     data = framed(frame)
     reader = FrameReader(MIB)
     position = 0
+    complete: bytes | bytearray | None = None
     while position < len(data):
         reader.buffer_to_fill()  # and the receive was cancelled
         position += receive(reader, data[position : position + 30_000])
@@ -174,7 +188,7 @@ def test_whether_the_peer_left_between_frames() -> None:
         assert reader.is_between_frames == (position == 0)
         receive(reader, bytes((byte,)))
         if position == 8:
-            assert reader.next_frame() == b"frame"
+            assert bytes(reader.next_frame() or b"none") == b"frame"
         else:
             assert reader.next_frame() is None
     assert reader.is_between_frames

@@ -4,15 +4,14 @@ import datetime as dt
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kio.records import readers as kio_readers
+from kio.records import schema as kio_schema
 from kio.records import writers as kio_writers
-from kio.records.schema import NewRecordBatch as KioBatch
-from kio.records.schema import Record as KioRecord
-from kio.records.schema import RecordHeader as KioHeader
 
 from tests.wire.batches import MIB, NOW_MS, PAYLOADS, TEXTS, read
 from wire.records import (
@@ -34,6 +33,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of importlib.resources.read_text, at import
     from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
+kio: Any = kio_schema  # whose integers are types of their own
 derandomized = settings(derandomize=True, deadline=None, max_examples=100)
 int64s = st.integers(-(2**63), 2**63 - 1)
 int32s = st.integers(-(2**31), 2**31 - 1)
@@ -186,20 +186,20 @@ def test_kio_writes_and_reads_the_same_batches(
         partition_leader_epoch=0,
     )
     kio_records = tuple(
-        KioRecord(
+        kio.Record(
             attributes=0,
             timestamp=dt.datetime.fromtimestamp(record.timestamp / 1000, dt.UTC),
             offset=record.offset,
             key=record.key,
             value=record.value,
-            headers=tuple(KioHeader(key=key.encode(), value=value) for key, value in record.headers),
+            headers=tuple(kio.RecordHeader(key=key.encode(), value=value) for key, value in record.headers),
         )
         for record in records
     )
     out = io.BytesIO()
     kio_writers.write_batch(
         out,
-        KioBatch(
+        kio.NewRecordBatch(
             producer_id=producer_id,
             producer_epoch=producer_epoch,
             base_sequence=base_sequence,

@@ -1,4 +1,4 @@
-"""Records."""
+"""An entry of a `.txnindex` file: a transaction of the segment that was aborted, behind its version, 0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""Records."""
+"""Records of `__consumer_offsets`: committed offsets, and the groups of all protocols.
+
+A key's first two bytes are its record type; its value's are the value's version. A null value is a tombstone.
+Types 0 and 1 are committed offsets (0 is what very old brokers wrote), 2 groups of the classic protocol, 3 to 8
+and 16 those of the consumer protocol (KIP-848), 10 to 15 share groups (KIP-932), 17 and 19 to 23 streams groups
+(KIP-1071).
+
+Values of committed offsets and of classic groups have versions 0-4. 4 is flexible, so that brokers can read what
+newer ones wrote (KIP-915).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Records."""
+"""Control records: the markers that end transactions, and what KRaft writes into its log.
+
+The key of a control record is a version and a type (`ControlRecordTypeSchema`). The value of COMMIT and ABORT is an
+`EndTxnMarker` behind its version (KIP-98). The values of the others carry their version inside (KIP-595, KIP-630,
+KIP-853): encode those with `encode`, not `encode_versioned`.
+"""
 
 from __future__ import annotations
 

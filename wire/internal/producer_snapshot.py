@@ -1,4 +1,7 @@
-"""Records."""
+"""The body of a `.snapshot` file: the state of a partition's producers at one offset.
+
+The file is the version, 1, and the body. `crc` is the CRC-32C of what follows it (`ProducerStateManager` in Kafka).
+"""
 
 from __future__ import annotations
 

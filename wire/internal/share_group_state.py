@@ -1,4 +1,7 @@
-"""Records."""
+"""Records of `__share_group_state`: snapshots of a share partition's state, and updates to them (KIP-932).
+
+A key's first two bytes are its record type; its value's are the value's version.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Records."""
+"""Records of `__transaction_state`: one key per transactional id (KIP-98).
+
+A key's first two bytes are its record type, 0; its value's are the value's version: 0, or 1, which is flexible.
+A null value is a tombstone.
+"""
 
 from __future__ import annotations
 

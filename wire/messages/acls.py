@@ -1,4 +1,7 @@
-"""Messages."""
+"""Access control lists (KIP-140): DescribeAcls (key 29), CreateAcls (key 30), DeleteAcls (key 31).
+
+Versions 1-3 each, flexible from 2. 1: prefixed resource names (KIP-290). 3: users as resources (KIP-373).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Messages."""
+"""ApiVersions (key 18, versions 0-4, flexible from 3): which APIs and versions the broker has.
+
+It is the first request on most connections, so a broker answers even versions that it does not know: in version 0,
+with UNSUPPORTED_VERSION (KIP-511). For the same reason the response's header is never flexible.
+
+- 3: name and version of the client's software; tagged, the features of broker and cluster (KIP-584).
+- 4: a feature's lowest version may be 0, which older clients cannot read (KAFKA-17011).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Messages."""
+"""SASL, before anything else on a connection.
+
+SaslHandshake (key 17, versions 0-1, never flexible): choose a mechanism. After version 0 the tokens follow bare,
+after version 1 inside SaslAuthenticate.
+
+SaslAuthenticate (key 36, versions 0-2, flexible from 2): KIP-152. 1: for how long the session may live (KIP-368).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Messages."""
+"""How brokers and controllers of Apache Kafka deal with one another (KIP-631). In the codec only, but for
+UnregisterBroker.
+
+Envelope (key 58, version 0, flexible): a request that is forwarded for somebody else (KIP-590).
+BrokerRegistration (key 62, versions 0-4, flexible): 2: directory ids (KIP-858). 3: the previous epoch (KIP-966).
+BrokerHeartbeat (key 63, versions 0-2, flexible): 1: failed directories (KIP-858). 2: cordoned directories.
+UnregisterBroker (key 64, version 0, flexible).
+ControllerRegistration (key 70, version 0, flexible): KIP-919.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Messages."""
+"""Quotas of users, clients and addresses (KIP-546): DescribeClientQuotas (key 48), AlterClientQuotas (key 49).
+
+Versions 0-1, flexible from 1.
+"""
 
 from __future__ import annotations
 

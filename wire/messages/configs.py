@@ -1,4 +1,15 @@
-"""Messages."""
+"""Configuration of topics, brokers and other resources.
+
+DescribeConfigs (key 32, versions 1-4, flexible from 4). 1: where a value comes from, and its synonyms (KIP-226).
+3: types and documentation (KIP-569).
+
+AlterConfigs (key 33, versions 0-2, flexible from 2): replaces all overrides of a resource (KIP-133).
+
+IncrementalAlterConfigs (key 44, versions 0-1, flexible from 1): sets, deletes, appends, subtracts (KIP-339).
+
+ListConfigResources (key 74, versions 0-1, flexible): version 0 lists client metrics subscriptions only (KIP-714),
+1 all types of resources, or those asked for (KIP-1142).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Messages."""
+"""The new consumer protocol (KIP-848), in which the coordinator assigns.
+
+ConsumerGroupHeartbeat (key 68, versions 0-1, flexible): 1: a regular expression as subscription; the client chooses
+its member id (KIP-1082).
+ConsumerGroupDescribe (key 69, versions 0-1, flexible): 1: whether a member speaks the new protocol (KIP-1099).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Messages."""
+"""Delegation tokens (KIP-48): Create- (key 38), Renew- (key 39), Expire- (key 40), DescribeDelegationToken (key 41).
+
+Versions 1-3 (Renew and Expire: 1-2), flexible from 2. 3: a token for somebody else (KIP-373).
+"""
 
 from __future__ import annotations
 

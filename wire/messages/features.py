@@ -1,4 +1,7 @@
-"""Messages."""
+"""UpdateFeatures (key 57, versions 0-2, flexible): raises or lowers the cluster's feature levels (KIP-584).
+
+- 1: upgrade types and dry runs (KIP-778). 2: the response has one error for all of the features.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""Messages."""
+"""Fetch (key 1, versions 4-18, flexible from 12): consumers and followers read batches.
+
+- 4: isolation levels, the last stable offset and aborted transactions (KIP-98); record format v2.
+- 5: log start offsets. 7: incremental fetch sessions (KIP-227). 9: leader epochs that fence (KIP-320).
+- 10: batches may be compressed with zstd (KIP-110). 11: reading from the nearest replica (KIP-392).
+- 12: the last fetched epoch, answered with where the logs diverge (KIP-595).
+- 13: topic ids instead of names (KIP-516). 14: the error OFFSET_MOVED_TO_TIERED_STORAGE (KIP-405).
+- 15: a follower's id and epoch as one tagged structure (KIP-903). 16: tagged addresses of new leaders (KIP-951).
+- 17: the follower's directory id (KIP-853). 18: the follower's high watermark (KIP-1166).
+"""
 
 from __future__ import annotations
 

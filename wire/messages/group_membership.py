@@ -1,4 +1,16 @@
-"""Messages."""
+"""Membership in a group of the classic protocol: join, agree on an assignment, stay, leave.
+
+JoinGroup (key 11, versions 0-9, flexible from 6).
+- 1: a rebalance timeout besides the session timeout. 4: a first join is told its member id, and must come again
+  with it (KIP-394). 5: static members (KIP-345). 7: the response names the protocol type (KIP-559).
+- 8: a reason, for the log (KIP-800). 9: a leader that need not compute an assignment is told so (KIP-814).
+
+SyncGroup (key 14, versions 0-5, flexible from 4). 3: static members. 5: protocol type and name (KIP-559).
+
+Heartbeat (key 12, versions 0-4, flexible from 4). 3: static members.
+
+LeaveGroup (key 13, versions 0-5, flexible from 4). 3: several members at once, static ones too. 5: a reason.
+"""
 
 from __future__ import annotations
 

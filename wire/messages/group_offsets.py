@@ -1,4 +1,16 @@
-"""Messages."""
+"""Offsets that consumer groups commit, and how they are read and removed.
+
+OffsetCommit (key 8, versions 2-10, flexible from 8).
+- 2-4 carry a retention time; since 5 only the broker's configuration decides. 6: leader epochs (KIP-320).
+- 7: static members (KIP-345). 9: for the new consumer protocol as well, whose member epoch takes the generation's
+  place (KIP-848). 10: topic ids instead of names.
+
+OffsetFetch (key 9, versions 1-10, flexible from 6).
+- 2: null asks for all topics; an error for the whole response. 5: leader epochs. 7: only stable offsets, if asked
+  (KIP-447). 8: several groups at once (KIP-709). 9: member id and epoch (KIP-848). 10: topic ids instead of names.
+
+OffsetDelete (key 47, version 0, never flexible): KIP-496.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""Messages."""
+"""Groups as a whole: who coordinates them, which there are, what they look like, and their deletion.
+
+FindCoordinator (key 10, versions 0-6, flexible from 3). 1: transactional ids, too. 4: several keys at once
+(KIP-699). 6: share groups, whose keys are `group:topic id:partition` (KIP-932).
+
+DescribeGroups (key 15, versions 0-6, flexible from 5). 3: authorized operations (KIP-430). 4: static members.
+6: GROUP_ID_NOT_FOUND for a group that does not exist, instead of a dead one (KIP-1043).
+
+ListGroups (key 16, versions 0-5, flexible from 3). 4: filtered by state (KIP-518). 5: and by type (KIP-848).
+
+DeleteGroups (key 42, versions 0-2, flexible from 2): KIP-229.
+"""
 
 from __future__ import annotations
 

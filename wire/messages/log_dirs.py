@@ -1,4 +1,12 @@
-"""Messages."""
+"""Log directories: what is in them, and which partition belongs where.
+
+AlterReplicaLogDirs (key 34, versions 1-2, flexible from 2): KIP-113.
+
+DescribeLogDirs (key 35, versions 1-5, flexible from 2). 3: an error for the whole response (KIP-784). 4: the
+volume's total and usable bytes (KIP-827). 5: whether the directory is cordoned, so that it gets no new replicas.
+
+AssignReplicasToDirs (key 73, version 0, flexible): a broker tells the controller (KIP-858).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,17 @@
-"""Messages."""
+"""What a client needs to know before it can do anything: brokers, topics, partitions and their leaders.
+
+Metadata (key 3, versions 0-13, flexible from 9). In version 0 an empty list of topics means all of them; later
+null means all, and an empty list none.
+- 1: racks, the controller, internal topics. 2: the cluster id. 4: whether topics may be created automatically.
+- 5: offline replicas. 7: leader epochs (KIP-320). 8: authorized operations (KIP-430), those of the cluster until 10
+  (DescribeCluster has them from then on, KIP-700).
+- 10: topic ids (KIP-516); a request by id works from 12, with a null name. 13: an error for the whole response.
+
+DescribeCluster (key 60, versions 0-2, flexible): KIP-700. 1: brokers or controllers (KIP-919). 2: fenced brokers,
+too (KIP-1073).
+
+DescribeTopicPartitions (key 75, version 0, flexible): topics in pages, with eligible leader replicas (KIP-966).
+"""
 
 from __future__ import annotations
 

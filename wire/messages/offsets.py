@@ -1,4 +1,16 @@
-"""Messages."""
+"""Offsets of a partition's log: where it begins and ends, by time and by epoch; and its truncation from the front.
+
+ListOffsets (key 2, versions 1-11, flexible from 6). The timestamps -1 (end), -2 (start) and below are special.
+- 2: isolation level. 4: leader epochs that fence (KIP-320).
+- 7: -3, the offset of the greatest timestamp (KIP-734). 8: -4, the start of the local log (KIP-405).
+- 9: -5, the end of what is in tiered storage (KIP-1005). 10: a timeout for slow look-ups there (KIP-1075).
+- 11: -6, the earliest offset that still waits for upload (KIP-1023).
+
+OffsetForLeaderEpoch (key 23, versions 2-4, flexible from 4): where an epoch ended (KIP-101, KIP-320). 3: the
+replica id; -2 is a debugging consumer.
+
+DeleteRecords (key 21, versions 0-2, flexible from 2): moves the log start offset (KIP-107).
+"""
 
 from __future__ import annotations
 

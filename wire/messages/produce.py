@@ -1,4 +1,14 @@
-"""Messages."""
+"""Produce (key 0, versions 3-13, flexible from 9): a producer appends batches to partitions.
+
+- 3: transactional ids and record format v2. Older versions are not in the codec; ApiVersions names them all the
+  same, because librdkafka looks for version 0 (KAFKA-18659).
+- 5: the response has each log's start offset.
+- 7: batches may be compressed with zstd (KIP-110).
+- 8: the response says which records were refused, and why (KIP-467).
+- 10: tagged, the current leader and its address, when this broker is not the leader any more (KIP-951).
+- 11: the error TRANSACTION_ABORTABLE. 12: a produce adds its partitions to the transaction by itself (both KIP-890).
+- 13: topic ids instead of names (KIP-516).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Messages."""
+"""Producer ids, which make producers idempotent and transactional.
+
+InitProducerId (key 22, versions 0-6, flexible from 2): KIP-98.
+- 3: with the current id and epoch, a producer can recover from a fenced epoch (KIP-360). 4: PRODUCER_FENCED
+  (KIP-588). 5: TRANSACTION_ABORTABLE (KIP-890). 6: two-phase commit (KIP-939).
+
+AllocateProducerIds (key 67, version 0, flexible): a broker reserves a block of ids with the controller (KIP-730).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""Messages."""
+"""Kafka's own metadata quorum, KRaft (KIP-595, KIP-630, KIP-853).
+
+kbroker keeps its metadata elsewhere: these are here so that the codec is complete, and for DescribeQuorum.
+
+Vote (key 52, versions 0-2, flexible): 1: directory ids. 2: pre-votes (KIP-996).
+BeginQuorumEpoch (key 53, versions 0-1, flexible from 1), EndQuorumEpoch (key 54, versions 0-1, flexible from 1):
+1: directory ids and the leader's addresses.
+DescribeQuorum (key 55, versions 0-2, flexible): 1: when a replica last fetched (KIP-836). 2: directory ids, nodes.
+FetchSnapshot (key 59, versions 0-1, flexible).
+AddRaftVoter (key 80, versions 0-1, flexible), RemoveRaftVoter (key 81, version 0, flexible), UpdateRaftVoter
+(key 82, version 0, flexible): the set of voters. AddRaftVoter 1: acknowledged once it is committed, or before.
+"""
 
 from __future__ import annotations
 

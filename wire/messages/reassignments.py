@@ -1,4 +1,13 @@
-"""Messages."""
+"""Which brokers hold a partition, and which of them leads it.
+
+ElectLeaders (key 43, versions 0-2, flexible from 2). 1: unclean elections, too (KIP-460).
+
+AlterPartitionReassignments (key 45, versions 0-1, flexible) and ListPartitionReassignments (key 46, version 0,
+flexible): KIP-455. Alter 1: whether the replication factor may change.
+
+AlterPartition (key 56, versions 2-3, flexible): a leader proposes new in-sync replicas (KIP-497). 2: topic ids
+(KIP-841). 3: with the replicas' broker epochs (KIP-903).
+"""
 
 from __future__ import annotations
 

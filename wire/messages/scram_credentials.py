@@ -1,4 +1,7 @@
-"""Messages."""
+"""SCRAM credentials (KIP-554): DescribeUserScramCredentials (key 50), AlterUserScramCredentials (key 51).
+
+Version 0, flexible.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Messages."""
+"""State of share groups, kept by their coordinator for the partitions' leaders (KIP-932).
+
+InitializeShareGroupState (key 83), ReadShareGroupState (key 84), DeleteShareGroupState (key 86): version 0,
+flexible. WriteShareGroupState (key 85) and ReadShareGroupStateSummary (key 87): versions 0-1, flexible; 1: how many
+deliveries are complete (KIP-1226).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Messages."""
+"""Share groups, in which consumers share partitions record by record (KIP-932).
+
+ShareGroupHeartbeat (key 76, version 1, flexible), ShareGroupDescribe (key 77, version 1, flexible).
+ShareFetch (key 78, versions 1-2, flexible), ShareAcknowledge (key 79, versions 1-2, flexible): 2: acknowledgements
+that renew the lock (KIP-1222); how many records a fetch acquires (KIP-1206).
+DescribeShareGroupOffsets (key 90, versions 0-1, flexible): 1: the lag (KIP-1226).
+AlterShareGroupOffsets (key 91, version 0, flexible), DeleteShareGroupOffsets (key 92, version 0, flexible).
+"""
 
 from __future__ import annotations
 

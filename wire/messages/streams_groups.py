@@ -1,4 +1,7 @@
-"""Messages."""
+"""Groups of Kafka Streams, whose tasks the coordinator assigns (KIP-1071).
+
+StreamsGroupHeartbeat (key 88, version 0, flexible), StreamsGroupDescribe (key 89, version 0, flexible).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages."""
+"""Clients' metrics (KIP-714): GetTelemetrySubscriptions (key 71), PushTelemetry (key 72). Version 0, flexible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""Messages."""
+"""Topics: creation, deletion, and more partitions.
+
+CreateTopics (key 19, versions 2-7, flexible from 5).
+- 4: -1 partitions or replicas mean the broker's default (KIP-464). 5: the response has the configuration (KIP-525).
+- 6: THROTTLING_QUOTA_EXCEEDED (KIP-599). 7: the response has the topic id.
+
+DeleteTopics (key 20, versions 1-6, flexible from 4). 5: error messages. 6: by topic id, too (KIP-516).
+
+CreatePartitions (key 37, versions 0-3, flexible from 2): KIP-195. 3: THROTTLING_QUOTA_EXCEEDED.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,23 @@
-"""Messages."""
+"""Transactions: what belongs to them, how they end, and what can be seen of them (KIP-98).
+
+AddPartitionsToTxn (key 24, versions 0-5, flexible from 3). Up to 3 it is for clients; from 4 for brokers, which ask
+about several transactions at once, or only whether partitions belong to one (KIP-890).
+
+AddOffsetsToTxn (key 25, versions 0-4, flexible from 3).
+
+EndTxn (key 26, versions 0-5, flexible from 3). 5: every transaction has an epoch of its own, which the response
+tells (KIP-890).
+
+WriteTxnMarkers (key 27, versions 1-2, flexible from 1): from a coordinator to the partitions' leaders. 2: the
+transaction's version (KIP-1228).
+
+TxnOffsetCommit (key 28, versions 0-5, flexible from 3). 2: leader epochs. 3: the group's generation and member
+(KIP-447). 5: it adds the group to the transaction by itself (KIP-890).
+
+DescribeProducers (key 61, version 0, flexible), DescribeTransactions (key 65, version 0, flexible) and
+ListTransactions (key 66, versions 0-2, flexible): KIP-664. ListTransactions 1: only old ones (KIP-994). 2: by a
+pattern of their ids (KIP-1152).
+"""
 
 from __future__ import annotations
 

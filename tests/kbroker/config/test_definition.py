@@ -19,6 +19,7 @@ from kbroker.config.definition import (
 )
 from kbroker.config.validators import (
     Between,
+    ConfigValue,
     GzipLevel,
     ListOf,
     Matching,
@@ -122,7 +123,7 @@ def test_error_never_shows_a_password() -> None:
         ),
     ],
 )
-def test_validators(validator: Validator, accepted: list[object], refused: list[object]) -> None:
+def test_validators(validator: Validator, accepted: list[ConfigValue], refused: list[ConfigValue]) -> None:
     assert [value for value in accepted if not validator.accepts(value)] == []
     assert [value for value in refused if validator.accepts(value)] == []
     assert validator.allowed

@@ -65,7 +65,7 @@ def escaped(text: str) -> str:
     )
 
 
-text_of_properties = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=("Cs",)), max_size=20)
+text_of_properties = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=20)
 
 
 @given(st.dictionaries(text_of_properties.filter(bool), text_of_properties, max_size=5))

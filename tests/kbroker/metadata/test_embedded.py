@@ -8,14 +8,17 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
+import uuid
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from kbroker.metadata import embedded
+from kbroker.metadata import embedded, keys
 from kbroker.metadata.embedded import EmbeddedMetadataStore
+from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.store import (
     KeyDeleted,
     Put,
@@ -121,10 +124,10 @@ async def test_second_store_object_on_one_file_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be looked at" * 10, b"SQLite"])
-async def test_file_that_is_no_store_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+def test_file_that_is_no_store_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreFormatError, match="not a metadata store"):
-        await open_store(path)
+        trio.run(open_store, path)
     assert path.read_bytes() == content
 
 
@@ -277,10 +280,6 @@ async def test_pause_of_the_whole_process_costs_no_lease(
 
 @pytest.mark.parametrize("touched", [False, True], ids=["as created", "every state changed"])
 async def test_ten_thousand_partitions_are_read_back_quickly(path: Path, touched: bool) -> None:
-    import uuid
-
-    from kbroker.metadata import keys
-    from kbroker.metadata.follower import ClusterMetadata
 
     store = await open_store(path)
     births = [keys.newborn_partition((1, 2, 3), (1, 2, 3))] * 100
@@ -294,10 +293,10 @@ async def test_ten_thousand_partitions_are_read_back_quickly(path: Path, touched
             ]
             await store.transact([], operations)
     await store.close()
-    begun = trio.current_time()
+    begun_s = time.process_time()  # the machine's other work does not count
     store = await open_store(path)
     image = await ClusterMetadata(store, sleep=trio.sleep).load()
-    took_s = trio.current_time() - begun
+    took_s = time.process_time() - begun_s
     assert sum(len(topic.partitions) for topic in image.topics.values()) == 10_000
     assert {state.leader_epoch for topic in image.topics.values() for state in topic.partitions} == {
         int(touched)
