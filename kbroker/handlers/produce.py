@@ -11,9 +11,9 @@ answered with REQUEST_TIMED_OUT is in the log all the same; an idempotent produc
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import trio
 from storage.log import AppendInfo
@@ -24,9 +24,7 @@ from kbroker.handlers.table import RequestContext, handles
 from wire.compression import Compression
 from wire.errors import ApiError, ErrorCode, ProtocolError
 from wire.messages.produce import ProduceRequest, ProduceResponse
-from wire.records import InvalidBatchError, read_batch_header
-
-logger = logging.getLogger(__name__)
+from wire.records import InvalidBatchError, iterate_batches
 
 _TopicData = ProduceRequest.TopicProduceData
 _PartitionData = ProduceRequest.TopicProduceData.PartitionProduceData
@@ -36,7 +34,6 @@ _PartitionResponse = ProduceResponse.TopicProduceResponse.PartitionProduceRespon
 _ACKS_ALLOWED = (-1, 0, 1)
 _TOPIC_IDS_SINCE = 13
 _ZSTD_SINCE = 7
-_MAGIC_OFFSET = 16
 _ADMIN_CLIENT_ID = "__admin_client"
 _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 
@@ -158,18 +155,15 @@ def _error_response(index: int, error: ApiError) -> _PartitionResponse:
 
 def _check_batch(records: memoryview, api_version: int) -> None:
     """What a Produce request may carry, by its version (Kafka's ProduceRequest.validateRecords)."""
-    if len(records) <= _MAGIC_OFFSET:
-        raise ApiError(ErrorCode.INVALID_RECORD, "the partition data holds no whole record batch")
-    if records[_MAGIC_OFFSET] != 2:
-        raise ApiError(ErrorCode.INVALID_RECORD, "only record batches with magic 2 are accepted")
     try:
-        header = read_batch_header(records)
+        batches = [header for _, header in islice(iterate_batches(records), 2)]
+        if len(batches) != 1:
+            raise ApiError(ErrorCode.INVALID_RECORD, "a partition's data must hold exactly one record batch")
+        compression = batches[0].compression
     except InvalidBatchError as error:
-        raise ApiError(ErrorCode.CORRUPT_MESSAGE, str(error)) from error
-    if header.compression is Compression.ZSTD and api_version < _ZSTD_SINCE:
+        raise ApiError(error.error_code, str(error)) from error
+    if compression is Compression.ZSTD and api_version < _ZSTD_SINCE:
         raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "zstd needs Produce version 7 or newer")
-    if header.size_bytes < len(records):
-        raise ApiError(ErrorCode.INVALID_RECORD, "a partition's data must be exactly one record batch")
 
 
 def _failed(response: ProduceResponse) -> Iterator[_PartitionResponse]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kio.schema.metadata.v5.request import MetadataRequest
 
 from tests.broker_process import BrokerProcess, BrokerStartError, free_port
 from tests.e2e.clients.confluent import ConfluentClient
@@ -170,8 +171,6 @@ def test_advertised_listeners_are_told_as_they_are(start_broker: StartBroker) ->
 
 
 def advertised_address(bootstrap_server: str) -> tuple[str, int]:
-    from kio.schema.metadata.v9.request import MetadataRequest
-
     with RawConnection(bootstrap_server) as raw:
         request = MetadataRequest(topics=())
         raw.send(request)

@@ -29,7 +29,7 @@ from wire.messages.offsets import (
 )
 from wire.messages.produce import ProduceRequest, ProduceResponse
 from wire.messages.producer_ids import InitProducerIdRequest, InitProducerIdResponse
-from wire.records import iterate_batches, read_records
+from wire.records import iterate_batches, read_records, set_crc
 
 Connect = Callable[..., AbstractAsyncContextManager[BrokerClient]]
 ProduceAnswer = ProduceResponse.TopicProduceResponse.PartitionProduceResponse
@@ -191,15 +191,39 @@ def two_batches() -> bytearray:
     return batch(b"a") + batch(b"b")
 
 
+def legacy() -> bytearray:
+    data = batch(b"a")
+    data[16] = 1
+    return data
+
+
+def unknown_codec() -> bytearray:
+    data = batch(b"a")
+    data[22] |= 5
+    set_crc(data, 0, len(data))
+    return data
+
+
+async def test_an_incomplete_batch_behind_the_first_is_ignored(connect: Connect) -> None:
+    async with connect() as client:
+        topic = await Topic.create(client)
+        answer = await topic.produce(batch(b"a") + batch(b"b")[:30])
+        assert (answer.error_code, answer.base_offset) == (0, 0)
+        assert values(await topic.fetch()) == [(0, b"a")]
+
+
 @pytest.mark.parametrize(
     ("records", "code"),
     [
+        (batch(b"a")[:-1], ErrorCode.INVALID_RECORD),
+        (bytearray(), ErrorCode.INVALID_RECORD),
+        (legacy(), ErrorCode.INVALID_RECORD),
         (damaged(70), ErrorCode.CORRUPT_MESSAGE),
         (damaged(20), ErrorCode.CORRUPT_MESSAGE),
         (two_batches(), ErrorCode.INVALID_RECORD),
         (batch(b"a" * 2_000_000), ErrorCode.MESSAGE_TOO_LARGE),
     ],
-    ids=["payload", "crc", "two batches", "too large"],
+    ids=["incomplete", "nothing", "legacy", "payload", "crc", "two batches", "too large"],
 )
 async def test_produce_of_bad_records(connect: Connect, records: bytearray, code: ErrorCode) -> None:
     async with connect() as client:
@@ -207,6 +231,15 @@ async def test_produce_of_bad_records(connect: Connect, records: bytearray, code
         answer = await topic.produce(records)
         assert (answer.error_code, answer.base_offset) == (code, -1)
         assert (await topic.list_offset(-1)).offset == 0
+
+
+async def test_a_codec_that_does_not_exist(connect: Connect) -> None:
+    async with connect() as client:
+        topic = await Topic.create(client)
+        # Apache Kafka answers UNKNOWN_SERVER_ERROR, which no producer should ever see.
+        code = (await topic.produce(unknown_codec())).error_code
+        assert code in (ErrorCode.INVALID_RECORD, ErrorCode.UNKNOWN_SERVER_ERROR)
+        assert (await topic.produce(batch(b"a"))).base_offset == 0
 
 
 async def test_zstd_needs_produce_version_7(connect: Connect) -> None:

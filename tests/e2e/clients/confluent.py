@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 import confluent_kafka
 from confluent_kafka import admin as confluent_admin
@@ -28,6 +29,12 @@ from tests.e2e.clients.interface import (
 
 _LIBRARY_NAMES = {"fetch.max.wait.ms": "fetch.wait.max.ms"}
 _DEADLINE_S = 30.0
+_COORDINATOR_CODES = {
+    confluent_kafka.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    confluent_kafka.KafkaError.COORDINATOR_NOT_AVAILABLE,
+    confluent_kafka.KafkaError.NOT_COORDINATOR,
+}
+ResultT = TypeVar("ResultT")
 _STATE_NAMES = {
     "PREPARING_REBALANCING": "PreparingRebalance",
     "COMPLETING_REBALANCING": "CompletingRebalance",
@@ -65,7 +72,8 @@ class ConfluentClient:
 
 def _configuration(bootstrap_server: str, settings: Mapping[str, Setting] | None) -> dict[str, Any]:
     renamed = {_LIBRARY_NAMES.get(name, name): value for name, value in (settings or {}).items()}
-    return {"bootstrap.servers": bootstrap_server, **renamed}
+    # It logs a line for every attempt to reconnect; 2 leaves what is fatal.
+    return {"bootstrap.servers": bootstrap_server, "log_level": 2, **renamed}
 
 
 def _failure(error: Any) -> KafkaFailure:
@@ -86,9 +94,21 @@ def _only(futures: Mapping[Any, Future[Any]]) -> Any:
     return _result(future)
 
 
+def _with_coordinator(call: Callable[[], ResultT]) -> ResultT:
+    """Repeat a call while the group's coordinator comes up; librdkafka leaves these errors to its caller."""
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        try:
+            return call()
+        except confluent_kafka.KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_CODES or time.monotonic() > deadline:
+                raise _failure(error.args[0]) from error
+        time.sleep(0.05)
+
+
 class ConfluentAdmin(Closing):
     def __init__(self, bootstrap_server: str) -> None:
-        self._admin = confluent_admin.AdminClient({"bootstrap.servers": bootstrap_server})
+        self._admin = confluent_admin.AdminClient(_configuration(bootstrap_server, None))
 
     def close(self) -> None:
         self._admin.poll(0)
@@ -306,14 +326,11 @@ class ConfluentConsumer(Closing):
         return low, high
 
     def commit(self) -> None:
-        try:
-            self._consumer.commit(asynchronous=False)
-        except confluent_kafka.KafkaException as error:
-            raise _failure(error.args[0]) from error
+        _with_coordinator(lambda: self._consumer.commit(asynchronous=False))
 
     def committed(self, partition: TopicPartition) -> int | None:
         asked = confluent_kafka.TopicPartition(*partition)
-        (answer,) = self._consumer.committed([asked], timeout=_DEADLINE_S)
+        (answer,) = _with_coordinator(lambda: self._consumer.committed([asked], timeout=_DEADLINE_S))
         return None if answer.offset < 0 else int(answer.offset)
 
 
