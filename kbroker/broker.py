@@ -196,17 +196,13 @@ class Broker:
         session = self._session(store, bound)
         async with trio.open_nursery() as background:
             background.start_soon(store.expire_leases)
-            try:
-                await session.register()
-            except ApiError as error:
-                raise StartError(str(error)) from error
             image = await metadata.load()
             await self._load_logs(logs, publisher, image)
             await publisher.publish_all(image)
             replicas.set_aside_strays()
             metadata.subscribe(publisher.publish)
             background.start_soon(metadata.run)
-            background.start_soon(session.run)
+            membership = await background.start(self._stay_member, session)
             await background.start(groups.run)
             LogHousekeeping(config=config, logs=logs, replicas=replicas, world=world).start(background)
             await background.start(server.run)
@@ -217,6 +213,7 @@ class Broker:
             replicas.stop()
             groups.stop()
             await server.stop(config.kbroker_shutdown_timeout_ms / 1000)
+            membership.cancel()
             await session.leave()
             await world.run_blocking(logs.close)
             background.cancel_scope.cancel()
@@ -261,6 +258,18 @@ class Broker:
             monotonic=world.monotonic,
             sleep=world.sleep,
         )
+
+    async def _stay_member(
+        self, session: BrokerSession, *, task_status: trio.TaskStatus[trio.CancelScope]
+    ) -> None:
+        """Register, which may not be possible, and stay registered until the scope it reports is cancelled."""
+        try:
+            await session.register()
+        except ApiError as error:
+            raise StartError(str(error)) from error
+        with trio.CancelScope() as scope:
+            task_status.started(scope)
+            await session.run()
 
     def _register_handlers(
         self,

@@ -92,7 +92,9 @@ class LogLoader:
             log_end_offset = self._recover(first, epochs, state)
         log_end_offset = self._restart_if_start_is_lost(log_end_offset, epochs, state)
         log_start_offset = max(self._log_start_offset, self._segments[0].base_offset)
-        epochs.truncate_from_end(log_end_offset)
+        # A leader that has announced its epoch and got no record yet left it at the log end. After a clean
+        # shutdown that still holds; keeping it spares most idle partitions a rewritten file at every start.
+        epochs.truncate_from_end(log_end_offset + 1 if self._clean_shutdown else log_end_offset)
         epochs.truncate_from_start(log_start_offset)
         state.remove_stray_snapshots([segment.base_offset for segment in self._segments])
         self._rebuild_producers(state, self._segments, log_start_offset, log_end_offset)

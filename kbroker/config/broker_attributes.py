@@ -14,10 +14,7 @@ class BrokerAttributes:
     listeners: tuple[str, ...]
     advertised_listeners: tuple[str, ...] | None
     listener_security_protocol_map: str
-    socket_send_buffer_bytes: int
-    socket_receive_buffer_bytes: int
     socket_request_max_bytes: int
-    socket_listen_backlog_size: int
     max_connections: int
     max_connections_per_ip: int
     connections_max_idle_ms: int
@@ -45,8 +42,6 @@ class BrokerAttributes:
     log_index_interval_bytes: int
     log_flush_interval_messages: int
     log_flush_scheduler_interval_ms: int
-    log_flush_offset_checkpoint_interval_ms: int
-    log_flush_start_offset_checkpoint_interval_ms: int
     log_message_timestamp_type: str
     log_message_timestamp_before_max_ms: int
     log_message_timestamp_after_max_ms: int
@@ -56,7 +51,6 @@ class BrokerAttributes:
     group_max_size: int
     offset_metadata_max_bytes: int
     offsets_commit_timeout_ms: int
-    offsets_load_buffer_size: int
     offsets_retention_minutes: int
     offsets_retention_check_interval_ms: int
     offsets_topic_num_partitions: int

@@ -27,7 +27,11 @@ def round_trip(bootstrap_server: str, topic: str) -> dict[str, list[str]]:
 
 
 def brokers(bootstrap_server: str) -> list[str]:
-    listed = AdminClient({"bootstrap.servers": bootstrap_server}).list_topics(timeout=_DEADLINE_S).brokers
+    listed = (
+        AdminClient({"bootstrap.servers": bootstrap_server, "log_level": 0})
+        .list_topics(timeout=_DEADLINE_S)
+        .brokers
+    )
     return [f"{broker.host}:{broker.port}" for broker in listed.values()]
 
 
@@ -39,7 +43,7 @@ def produce_and_consume(bootstrap_server: str, topic: str) -> list[str]:
 def produce(bootstrap_server: str, topic: str) -> None:
     """Have all RECORDS acknowledged."""
     failures: list[str] = []
-    producer = Producer({"bootstrap.servers": bootstrap_server, "acks": "all"})
+    producer = Producer({"bootstrap.servers": bootstrap_server, "acks": "all", "log_level": 0})
     for value in RECORDS:
         producer.produce(
             topic,
@@ -58,6 +62,7 @@ def consume(bootstrap_server: str, topic: str) -> list[str]:
             "bootstrap.servers": bootstrap_server,
             "group.id": f"group-{uuid.uuid4().hex[:10]}",
             "auto.offset.reset": "earliest",
+            "log_level": 0,
         }
     )
     try:

@@ -41,7 +41,7 @@ def listening_on(port: int, **variables: str) -> dict[str, str]:
 
 
 def admin_of(port: int) -> AdminClient:
-    return AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
+    return AdminClient({"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0})
 
 
 def broker_config(port: int, node_id: int, name: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ nullable), None for the zero UUID, tuples for arrays. `limit` keeps generated va
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import io
 from functools import cache
 from typing import Any, get_args
@@ -22,8 +22,8 @@ from tests.wire.messages_under_test import Limit
 from wire.messages import API_KEYS
 from wire.schema import ZERO_UUID, Field, Message, Request, Response, Structure
 
-EPOCH = datetime.datetime.fromtimestamp(0, tz=datetime.UTC)
-MILLISECOND = datetime.timedelta(milliseconds=1)
+EPOCH = dt.datetime.fromtimestamp(0, tz=dt.UTC)
+MILLISECOND = dt.timedelta(milliseconds=1)
 
 
 @cache
@@ -143,9 +143,9 @@ def from_kio(entity: Any, structure_class: type[Structure], version: int) -> Any
 
 
 def _primitive_from_kio(kind: str, value: Any) -> Any:
-    if isinstance(value, datetime.timedelta):
+    if isinstance(value, dt.timedelta):
         return value // MILLISECOND
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return (value - EPOCH) // MILLISECOND
     if kind == "uuid":
         return ZERO_UUID if value is None else value

@@ -86,7 +86,6 @@ KEYS = (
         "Bytes read at a time while a coordinator loads its partition of the offsets topic.",
         at_least(1),
         importance=HIGH,
-        acted_on=True,
     ),
     int32(
         "offsets.retention.minutes",

@@ -278,7 +278,6 @@ KEYS = (
         "Time between two writes of the recovery-point checkpoint.",
         at_least(0),
         importance=HIGH,
-        acted_on=True,
     ),
     int32(
         "log.flush.start.offset.checkpoint.interval.ms",
@@ -286,7 +285,6 @@ KEYS = (
         "Time between two writes of the log-start-offset checkpoint.",
         at_least(0),
         importance=HIGH,
-        acted_on=True,
     ),
     boolean(
         "log.preallocate",

@@ -95,14 +95,12 @@ KEYS = (
         102_400,
         "SO_SNDBUF of accepted connections; -1 leaves it to the operating system.",
         importance=HIGH,
-        acted_on=True,
     ),
     int32(
         "socket.receive.buffer.bytes",
         102_400,
         "SO_RCVBUF of accepted connections; -1 leaves it to the operating system.",
         importance=HIGH,
-        acted_on=True,
     ),
     int32(
         "socket.request.max.bytes",
@@ -117,7 +115,6 @@ KEYS = (
         50,
         "Connections that may wait to be accepted on one listener.",
         at_least(1),
-        acted_on=True,
     ),
     int64(
         "socket.connection.setup.timeout.ms",

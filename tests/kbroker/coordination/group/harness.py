@@ -7,7 +7,7 @@ Calls return a ``Call``, answered at once or later. Records go to ``log`` and ar
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,7 +18,12 @@ from kbroker.coordination.machine import AppendFailure, CoordinatorRecord, Resul
 from kbroker.coordination.timers import TimerQueue
 from wire.errors import ApiError, ErrorCode
 from wire.internal.consumer_protocol import ConsumerProtocolSubscription
-from wire.messages.group_membership import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
+from wire.messages.group_membership import (
+    HeartbeatRequest,
+    JoinGroupRequest,
+    LeaveGroupRequest,
+    SyncGroupRequest,
+)
 from wire.messages.group_offsets import OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest
 from wire.messages.transactions import TxnOffsetCommitRequest
 from wire.schema import ZERO_UUID
@@ -89,6 +94,14 @@ class Logged(NamedTuple):
     producer_id: int
 
 
+class Marker(NamedTuple):
+    producer_id: int
+    committed: bool
+
+
+Entry = Logged | Marker
+
+
 class Uncommitted(NamedTuple):
     offset: int
     call: Call | None
@@ -96,10 +109,10 @@ class Uncommitted(NamedTuple):
 
 
 class Harness:
-    def __init__(self, log: list[Logged] | None = None, **config: int) -> None:
+    def __init__(self, log: Sequence[Entry] = (), **config: int) -> None:
         self.config = replace(FixedConfig(), **config)
         self.now_ms = EPOCH_MS
-        self.log: list[Logged | bool] = [] if log is None else list(log)
+        self.log: list[Entry] = list(log)
         self.append_error: ErrorCode | None = None
         self.holding = False
         self.uncommitted: list[Uncommitted] = []
@@ -131,8 +144,7 @@ class Harness:
                 assert content is not None
                 self.shard.replay(offset, entry.producer_id, content)
             else:
-                producer_id, committed = entry
-                self.shard.replay_end_transaction(offset, producer_id, committed)
+                self.shard.replay_end_transaction(offset, entry.producer_id, entry.committed)
         self.shard.advance_committed(len(self.log))
 
     # The runtime's part
@@ -204,7 +216,7 @@ class Harness:
         return call
 
     def end_transaction(self, producer_id: int, *, committed: bool) -> None:
-        self.log.append((producer_id, committed))
+        self.log.append(Marker(producer_id, committed))
         self.shard.replay_end_transaction(len(self.log) - 1, producer_id, committed)
         if not self.holding:
             self.release()
@@ -418,7 +430,9 @@ class Harness:
         generation = calls[0].response.generation_id
         for member_id in member_ids[1:]:
             self.sync(member_id, generation)
-        assert self.sync(member_ids[0], generation, {m: m.encode() for m in member_ids}).code is ErrorCode.NONE
+        assert (
+            self.sync(member_ids[0], generation, {m: m.encode() for m in member_ids}).code is ErrorCode.NONE
+        )
         return member_ids
 
 

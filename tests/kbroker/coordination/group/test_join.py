@@ -232,7 +232,7 @@ def test_pending_member_that_does_not_come_is_forgotten() -> None:
 
 def test_new_member_that_waits_too_long_is_removed() -> None:
     shard = Harness()
-    leader, = shard.stable_group(None, rebalance_ms=3_600_000, session_ms=1_800_000)
+    (leader,) = shard.stable_group(None, rebalance_ms=3_600_000, session_ms=1_800_000)
     _, new = shard.join_dynamic(rebalance_ms=3_600_000)
     shard.sleep(NEW_MEMBER_JOIN_TIMEOUT_MS - 1)
     assert new.is_parked
@@ -244,7 +244,7 @@ def test_new_member_that_waits_too_long_is_removed() -> None:
 
 def test_new_member_is_not_bound_to_its_session_timeout() -> None:
     shard = Harness(group_initial_rebalance_delay_ms=0)
-    leader, = shard.stable_group(None, session_ms=100_000)
+    (leader,) = shard.stable_group(None, session_ms=100_000)
     _, new = shard.join_dynamic(session_ms=6_000)
     shard.sleep(30_000)
     assert new.is_parked
@@ -271,7 +271,7 @@ class TestGroupMaxSize:
     def test_who_joins_first_stays_when_the_limit_was_lowered(self) -> None:
         shard = Harness()
         members = shard.stable_group(None, None, None)
-        smaller = Harness([entry for entry in shard.log], group_max_size=2)  # type: ignore[misc]
+        smaller = Harness(shard.log, group_max_size=2)
         assert smaller.group.state is GroupState.PREPARING_REBALANCE
         calls = {member_id: smaller.join(member_id) for member_id in reversed(members)}
         assert calls[members[0]].code is ErrorCode.GROUP_MAX_SIZE_REACHED

@@ -13,7 +13,10 @@ from wire.errors import ErrorCode
 MINUTE = 60_000
 RETENTION_MINUTES = 100
 INTERVAL_MS = 10 * MINUTE
-RETENTION = {"offsets_retention_minutes": RETENTION_MINUTES, "offsets_retention_check_interval_ms": INTERVAL_MS}
+RETENTION = {
+    "offsets_retention_minutes": RETENTION_MINUTES,
+    "offsets_retention_check_interval_ms": INTERVAL_MS,
+}
 
 
 @pytest.fixture
@@ -186,9 +189,7 @@ class TestRetention:
         assert restored.fetch() == {}
 
     def test_topics_that_a_stable_group_no_longer_subscribes_to(self, shard: Harness) -> None:
-        (member_id,) = shard.stable_group(
-            None, protocols={"range": subscription("t")}, session_ms=2 * MINUTE
-        )
+        (member_id,) = shard.stable_group(None, protocols={"range": subscription("t")}, session_ms=2 * MINUTE)
         shard.commit({("t", 0): 1, ("old", 0): 2}, member_id, 1)
         self.keep_alive(shard, member_id, RETENTION_MINUTES + INTERVAL_MS // MINUTE)
         assert shard.fetch() == {("t", 0): 1}

@@ -72,8 +72,8 @@ ACTIONS: dict[str, Action] = {
     "transactional commit": lambda shard, members, generation: shard.commit_in_transaction(
         7, {("t", 0): 1}, members[LEADER], generation
     ),
-    "transactional commit without a member": lambda shard, members, generation: (
-        shard.commit_in_transaction(7, {("t", 0): 1})
+    "transactional commit without a member": lambda shard, members, generation: shard.commit_in_transaction(
+        7, {("t", 0): 1}
     ),
 }
 
@@ -149,7 +149,7 @@ def test_fetch_offsets(state: GroupState) -> None:
 
 @pytest.mark.parametrize("state", GroupState)
 def test_describe_and_list(state: GroupState) -> None:
-    shard, members, _ = in_state(state)
+    shard, _, _ = in_state(state)
     (listed,) = shard.shard.list_groups([], [])
     assert listed.group_state == state.value
     assert len(shard.group.members) == (0 if state is EMPTY else 2)
@@ -169,13 +169,13 @@ def test_unload_answers_everybody(state: GroupState) -> None:
 
 
 def test_transitions_are_those_of_kafka() -> None:
-    assert PREVIOUS_STATES == {
+    assert {
         EMPTY: {PREPARING},
         PREPARING: {EMPTY, COMPLETING, STABLE},
         COMPLETING: {PREPARING},
         STABLE: {COMPLETING},
         DEAD: {EMPTY, PREPARING, COMPLETING, STABLE, DEAD},
-    }
+    } == PREVIOUS_STATES
 
 
 @pytest.mark.parametrize(
