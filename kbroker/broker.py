@@ -99,8 +99,10 @@ class BrokerReady:
 class Broker:
     """Start it with ``ready = await nursery.start(broker.run)``; ``stop`` it and ``await wait_stopped()``."""
 
-    def __init__(self, *, config: BrokerConfig, world: World) -> None:
+    def __init__(self, *, config: BrokerConfig, world: World, container_gateway: str | None = None) -> None:
+        """``container_gateway``: where connections through a container's published port come from."""
         self._config = config
+        self._container_gateway = container_gateway
         self._world = world
         self._stop_requested = trio.Event()
         self._stopped = trio.Event()
@@ -190,7 +192,11 @@ class Broker:
             table, metadata=metadata, controller=controller, replicas=replicas, groups=groups, logs=logs
         )
         server = SocketServer(
-            table=table, world=world, limits=server_limits(config), broker_name=f"broker {config.node_id}"
+            table=table,
+            world=world,
+            limits=server_limits(config),
+            broker_name=f"broker {config.node_id}",
+            container_gateway=self._container_gateway,
         )
         bound = await self._bind(server)
         session = self._session(store, bound)

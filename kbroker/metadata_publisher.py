@@ -28,7 +28,7 @@ from storage.log_config import LogConfig
 
 logger = logging.getLogger(__name__)
 
-_PARTITIONS_PER_TURN = 32
+_PARTITIONS_PER_TURN = 8
 _ALL_BROKERS = (ConfigResourceType.BROKER, "")
 
 

@@ -42,8 +42,8 @@ ALLOWED = {
     },
     "storage/filesystem.py": {"os.open", "open"},
 }
-# The type alone is no source of randomness: the World hands the generator in.
-TYPE_ONLY = {"random.Random"}
+# The type alone is no source of randomness (the World hands the generator in), and a lock starts no thread.
+TYPE_ONLY = {"random.Random", "threading.Lock"}
 NO_TRIO = ("wire", "storage")
 
 

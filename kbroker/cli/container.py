@@ -41,7 +41,11 @@ def serve_in_container(options: argparse.Namespace) -> int:
 
 def mounted_config(path: Path = MOUNTED_CONFIG) -> str | None:
     """The mounted ``server.properties``, if there is one."""
-    return str(path) if path.is_file() else None
+    try:
+        is_there = path.is_file()
+    except OSError:  # in a directory that may not be entered: who reads it says so
+        is_there = True
+    return str(path) if is_there else None
 
 
 def fill_in(

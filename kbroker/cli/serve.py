@@ -17,6 +17,7 @@ from kbroker.cli.command import DEFAULT_DATA_DIR, DEFAULT_HOST, DEFAULT_PORT
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
 from kbroker.config.listeners import listener_text
+from kbroker.server.container_network import container_gateway
 from kbroker.world import OsWorld
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ def _load_config(options: argparse.Namespace) -> BrokerConfig:
 async def _run(config: BrokerConfig) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            broker = Broker(config=config, world=OsWorld())
+            gateway = container_gateway(os.environ)
+            broker = Broker(config=config, world=OsWorld(), container_gateway=gateway)
             nursery.start_soon(_stop_on_signal, signals, broker, nursery.cancel_scope)
             ready: BrokerReady = await nursery.start(broker.run)
             print(ready, flush=True)

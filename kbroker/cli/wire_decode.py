@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from wire.describe import api_by_name, describe
-
 from wire.errors import ProtocolError
 from wire.headers import decode_request, decode_response
 from wire.messages import request_class, response_class

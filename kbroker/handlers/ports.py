@@ -14,8 +14,6 @@ from storage.log import AppendInfo
 from storage.segment_list import LogRead
 from storage.timestamp_search import OffsetAtTimestamp
 
-from storage.transaction_index import AbortedTransaction
-
 
 class LeaderPartition(Protocol):
     """A partition of which this broker is the leader; every method may raise ApiError."""

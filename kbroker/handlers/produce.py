@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 import trio
-from storage.log import AppendInfo
-from storage.log_validator import RecordsRejectedError
 
 from kbroker.handlers.ports import LeaderPartition, Partitions
 from kbroker.handlers.table import RequestContext, handles
+from storage.log import AppendInfo
+from storage.log_validator import RecordsRejectedError
 from wire.compression import Compression
 from wire.errors import ApiError, ErrorCode, ProtocolError
 from wire.messages.produce import ProduceRequest, ProduceResponse

@@ -115,9 +115,8 @@ def _assigned_partition(
 ) -> PartitionState:
     if not node_ids:
         raise _assignment_error(f"Partition {partition} is assigned to no broker.")
-    # In ascending order as Kafka looks at them, since that decides which of two faults is reported.
     seen: set[int] = set()
-    for node_id in sorted(node_ids):
+    for node_id in node_ids:
         if node_id not in image.brokers:
             raise _assignment_error(f"Partition {partition} is assigned to unregistered broker {node_id}.")
         if node_id in seen:

@@ -48,7 +48,9 @@ class ClientConnection:
         listener_name: str,
         connection_id: str,
         request_bytes_max: int,
+        local_host: str,
     ) -> None:
+        """``local_host`` is where the client believes this broker to be, for listeners that do not say."""
         self.connection_id = connection_id
         self.client_host = connection.peer_address.host
         self.last_active = world.monotonic()
@@ -60,7 +62,7 @@ class ClientConnection:
         self._world = world
         self._memory = memory
         self._listener_name = listener_name
-        self._local_host = connection.local_address.host
+        self._local_host = local_host
         self._frames = FrameReader(request_bytes_max)
         self._reserved_bytes = 0
         self._stopping = False

@@ -16,6 +16,7 @@ import trio
 
 from kbroker.handlers.table import HandlerTable
 from kbroker.server.connection import ClientConnection
+from kbroker.server.container_network import advertised_local_host
 from kbroker.server.request_memory import RequestMemory
 from kbroker.world import Address, Connection, ConnectionLost, Listener, World
 
@@ -49,11 +50,21 @@ class ServerLimits:
 class SocketServer:
     """Accepts connections on every listener and serves them from the handler table."""
 
-    def __init__(self, *, table: HandlerTable, world: World, limits: ServerLimits, broker_name: str) -> None:
+    def __init__(
+        self,
+        *,
+        table: HandlerTable,
+        world: World,
+        limits: ServerLimits,
+        broker_name: str,
+        container_gateway: str | None = None,
+    ) -> None:
+        """``container_gateway``: see ``container_network``; None outside of containers."""
         self._table = table
         self._world = world
         self._limits = limits
         self._broker_name = broker_name
+        self._container_gateway = container_gateway
         self._memory = RequestMemory(limits.queued_request_bytes_max)
         self._listeners: dict[str, Listener] = {}
         self._connections: dict[str, ClientConnection] = {}
@@ -154,6 +165,9 @@ class SocketServer:
             listener_name=listener_name,
             connection_id=connection_id,
             request_bytes_max=self._limits.request_bytes_max,
+            local_host=advertised_local_host(
+                accepted.local_address.host, accepted.peer_address.host, self._container_gateway
+            ),
         )
         self._connections[connection_id] = client
         self._connections_by_ip[client.client_host] += 1

@@ -47,7 +47,8 @@ def admin_of(port: int) -> AdminClient:
 def broker_config(port: int, node_id: int, name: str) -> tuple[str, str]:
     """Value of a broker config, and where the broker says that it comes from."""
     resource = ConfigResource(ResourceType.BROKER, str(node_id))
-    (answer,) = admin_of(port).describe_configs([resource]).values()
+    admin = admin_of(port)
+    (answer,) = admin.describe_configs([resource]).values()
     entry = answer.result(10.0)[name]
     return entry.value, str(entry.source)
 
@@ -91,12 +92,24 @@ def test_variables_act(start_container: StartContainer, port: int, topic: str) -
 def test_a_mounted_file_acts_and_variables_win_over_it(
     start_container: StartContainer, port: int, tmp_path: Path
 ) -> None:
+    tmp_path.chmod(0o755)
     (tmp_path / "server.properties").write_text(
         f"listeners=PLAINTEXT://127.0.0.1:{port}\nnum.partitions=3\nlog.retention.hours=5\n"
     )
     start_container(environment={"KAFKA_NUM_PARTITIONS": "4"}, volumes=[f"{tmp_path}:/mnt/shared/config:ro"])
     assert broker_config(port, 1, "num.partitions")[0] == "4"
     assert broker_config(port, 1, "log.retention.hours")[0] == "5"
+
+
+def test_a_mounted_file_that_the_user_may_not_read_is_named(
+    start_container: StartContainer, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o700)
+    container = start_container(wait=False, volumes=[f"{tmp_path}:/mnt/shared/config:ro"])
+    assert container.wait() == EXIT_BAD_SETTINGS
+    said = "\n".join(container.output)
+    assert "/mnt/shared/config/server.properties" in said
+    assert "Traceback" not in said
 
 
 def test_a_malformed_variable_stops_the_start_with_a_clear_message(start_container: StartContainer) -> None:

@@ -63,7 +63,6 @@ def test_assigns_offsets_and_epoch_in_the_callers_buffer(tmp_path: Path) -> None
     assert log.append_as_leader(memoryview(second), 4).first_offset == 2
     header = read_batch_header(second)
     assert (header.base_offset, header.partition_leader_epoch) == (2, 4)
-    assert (log.directory + "/00000000000000000000.log").encode()
     stored = Path(log.directory, "00000000000000000000.log").read_bytes()
     assert stored == first + second
     assert log.log_end_offset == 3

@@ -9,7 +9,7 @@ from unittest.mock import ANY, patch
 import pytest
 
 from kbroker.cli.command import main
-from kbroker.cli.container import ANY_HOST, DATA_DIR, fill_in
+from kbroker.cli.container import ANY_HOST, DATA_DIR, fill_in, mounted_config
 from kbroker.config.broker_config import BrokerConfig
 
 NOWHERE = Path("/nonexistent/server.properties")
@@ -113,3 +113,13 @@ def test_advertised_listeners_alone_open_their_ports_on_every_address() -> None:
     environment = {"KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://me:9095"}
     (endpoint,) = BrokerConfig.load(environment=environment).endpoints
     assert endpoint == ("PLAINTEXT", ANY, ANY_HOST, 9095)
+
+
+def test_a_mounted_file_that_cannot_be_looked_at_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that serve fails on it; starting without it would be worse."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert mounted_config(NOWHERE) == str(NOWHERE)

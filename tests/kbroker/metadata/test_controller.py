@@ -12,6 +12,8 @@ import trio
 
 from kbroker.metadata import keys
 from kbroker.metadata.controller import PRODUCER_ID_BLOCK_SIZE
+from kbroker.metadata.follower import ClusterMetadata
+from kbroker.metadata.image import ClusterImage
 from kbroker.metadata.store import (
     Compare,
     Delete,
@@ -24,6 +26,7 @@ from kbroker.metadata.store import (
 )
 from tests.kbroker.metadata.cluster import (
     TOPIC,
+    Cluster,
     CreatableTopic,
     InternalTopic,
     Settings,
@@ -46,6 +49,10 @@ def growth(name: str, count: int, assignments: list[list[int]] | None = None) ->
         if assignments is None
         else [Growth.CreatePartitionsAssignment(broker_ids=ids) for ids in assignments],
     )
+
+
+async def read_afresh(cluster: Cluster) -> ClusterImage:
+    return await ClusterMetadata(cluster.store, sleep=trio.sleep).load()
 
 
 def codes(results: Sequence[CreatableTopicResult]) -> list[tuple[str, str]]:
@@ -321,6 +328,7 @@ async def test_topic_grows() -> None:
         assert len(partitions) == 5
         assert partitions[:2] == old
         assert all(sorted(state.replicas) == [1, 2] for state in partitions)
+        assert await read_afresh(cluster) == cluster.image
 
 
 async def test_topic_grows_by_assignment() -> None:
@@ -340,8 +348,7 @@ async def test_growth_keeps_the_state_that_partitions_have_reached() -> None:
         )
         await cluster.metadata.wait_for(result.revision)
         await cluster.controller.create_partitions([growth("a", 3)])
-        reloaded = await type(cluster.metadata)(cluster.store, sleep=trio.sleep).load()
-        assert reloaded == cluster.image
+        assert await read_afresh(cluster) == cluster.image
         assert cluster.image.topics["a"].partitions[1].leader_epoch == 4
 
 

@@ -67,6 +67,15 @@ async def test_keys_of_an_earlier_process_s_leases_are_gone_after_reopening(path
     await store.close()
 
 
+async def test_every_commit_is_forced_to_the_disk(path: Path) -> None:
+    # No test without a power cut can see this; it is what SQLite makes durable commits of.
+    store = await open_store(path)
+    full = 2
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (full,)
+    assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    await store.close()
+
+
 WRITER = """
 import sys, trio
 from kbroker.metadata.embedded import EmbeddedMetadataStore

@@ -120,10 +120,15 @@ async def test_node_id_in_use_is_refused(store: EmbeddedMetadataStore, autojump_
     with pytest.raises(ApiError) as raised:
         await second.register()
     assert raised.value.code == ErrorCode.DUPLICATE_BROKER_REGISTRATION
-    assert await session_of(store, broker(10)).register() >= 0  # not mistaken for node 1
     await trio.sleep(TIMEOUT_S * 1.1)
     await second.register()
     assert await registered(store, 1) == second.registration
+
+
+async def test_node_ids_with_the_same_first_digits_are_told_apart(store: EmbeddedMetadataStore) -> None:
+    for node_id in (10, 1, 100):
+        await session_of(store, broker(node_id)).register()
+    assert [await registered(store, node_id) is not None for node_id in (1, 10, 100)] == [True] * 3
 
 
 async def test_two_processes_with_one_node_id_that_start_together(store: EmbeddedMetadataStore) -> None:

@@ -391,7 +391,7 @@ class Harness:
 
     def delete_group(self, group: str = GROUP) -> ErrorCode:
         call = self.call("delete group", lambda call: self.shard.delete_groups([group]))
-        return ErrorCode(call.response[0].error_code)
+        return call.error if call.error is not None else ErrorCode(call.response[0].error_code)
 
     # How the group came to be
 
