@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
+from storage.checkpoint import LEADER_EPOCH_CHECKPOINT
 from storage.durability import LogDurability
 from storage.epoch_cache import EpochEndOffset
 from storage.errors import LogCorruptError, StorageError, UnexpectedOffsetError
@@ -725,7 +726,7 @@ class Log:
         self.directory = target
         self._segments.moved(target)
         self._producers.moved(target)
-        self._epochs.moved(target)
+        self._epochs.moved(f"{target}/{LEADER_EPOCH_CHECKPOINT}")
 
     def _check_open(self) -> None:
         if self._closed:

@@ -45,8 +45,8 @@ def rebuild_producer_state(
     had_no_producers = state.is_empty and state.end_offset >= end_offset
     state.truncate_and_reload(log_start_offset, end_offset, now_ms)
     if end_offset > state.end_offset and not had_no_producers:
-        for segment, next_base in zip(segments, [*bases[1:], end_offset], strict=True):
-            if next_base <= state.end_offset:
+        for index, segment in enumerate(segments):
+            if index + 1 < len(bases) and bases[index + 1] <= state.end_offset:
                 continue
             if segment.base_offset >= end_offset:
                 break

@@ -70,7 +70,5 @@ async def create_topic(
 
 def batch(*values: bytes, timestamp_ms: int = 1_700_000_000_000, **fields: object) -> bytearray:
     """A record batch of ``values`` without keys, as a producer sends it."""
-    records = [
-        Record(offset, timestamp_ms + offset, None, value, ()) for offset, value in enumerate(values)
-    ]
+    records = [Record(offset, timestamp_ms + offset, None, value, ()) for offset, value in enumerate(values)]
     return build_batch(records, base_offset=0, **fields)  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ class _EncoderWriter:
             )
 
         def fault(message: Message, error: Exception) -> Exception:
-            return find_fault(tree, message, message_class.__name__, version) or error
+            return find_fault(tree, message, message_class.__name__, version, error)
 
         self.source = Source(
             f"encoder of {message_class.__name__} version {version}",

@@ -13,6 +13,7 @@ from wire.primitives import (
     Array,
     Binary,
     NullableStructure,
+    Records,
     Sized,
     String,
     StructureStruct,
@@ -22,10 +23,10 @@ from wire.primitives import (
 from wire.source import format_of
 
 
-def find_fault(tree: StructureStruct, message: Any, name: str, version: int) -> EncodeError | None:
-    """The error for the first value that does not fit its field; None when every value fits."""
-    fault = _structure_fault(tree, message, name)
-    return EncodeError(f"version {version} cannot be encoded: {fault}") if fault else None
+def find_fault(tree: StructureStruct, message: Any, name: str, version: int, error: Exception) -> EncodeError:
+    """The error for the first value that does not fit its field. `error` is what encoding failed with."""
+    fault = _structure_fault(tree, message, name) or f"{name}: {error!r}"
+    return EncodeError(f"version {version} cannot be encoded: {fault}")
 
 
 def _structure_fault(tree: StructureStruct, structure: Any, path: str) -> str | None:
@@ -54,7 +55,7 @@ def _fault(subcon: construct.Construct, value: Any, path: str) -> str | None:
     if isinstance(subcon, String):
         return _string_fault(value, path)
     if isinstance(subcon, Binary):
-        return _binary_fault(value, path)
+        return _binary_fault(value, path, is_records=isinstance(subcon, Records))
     if isinstance(subcon, Uuid):
         return None if isinstance(value, UUID) else f"{path} is not a UUID but a {type(value).__qualname__}"
     try:
@@ -86,11 +87,10 @@ def _string_fault(value: Any, path: str) -> str | None:
     return None
 
 
-def _binary_fault(value: Any, path: str) -> str | None:
-    try:
-        size = len(value)
-    except TypeError:
+def _binary_fault(value: Any, path: str, *, is_records: bool) -> str | None:
+    bytes_like = isinstance(value, bytes | bytearray | memoryview)
+    if not bytes_like and not (is_records and hasattr(value, "read")):
         return f"{path} is not bytes-like but a {type(value).__qualname__}"
-    if size > Binary.size_max:
-        return f"{path} has {size} bytes, more than {Binary.size_max}"
+    if len(value) > Binary.size_max:
+        return f"{path} has {len(value)} bytes, more than {Binary.size_max}"
     return None

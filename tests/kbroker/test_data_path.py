@@ -71,7 +71,9 @@ class Topic:
         response = await self.client.request(request, ProduceResponse, version=version)
         return response.responses[0].partition_responses[0]
 
-    def fetch_request(self, offset: int = 0, *, partitions: tuple[int, ...] = (0,), **fields: Any) -> FetchRequest:
+    def fetch_request(
+        self, offset: int = 0, *, partitions: tuple[int, ...] = (0,), **fields: Any
+    ) -> FetchRequest:
         partition_fields = {
             key: fields.pop(key)
             for key in ("current_leader_epoch", "last_fetched_epoch", "partition_max_bytes")
@@ -88,7 +90,13 @@ class Topic:
                 for index in partitions
             ],
         )
-        settings: dict[str, Any] = {"max_wait_ms": 0, "min_bytes": 1, "max_bytes": 1 << 20, "session_epoch": 0, **fields}
+        settings: dict[str, Any] = {
+            "max_wait_ms": 0,
+            "min_bytes": 1,
+            "max_bytes": 1 << 20,
+            "session_epoch": 0,
+            **fields,
+        }
         return FetchRequest(topics=[topic], **settings)
 
     async def fetch(self, offset: int = 0, *, version: int = 17, **fields: Any) -> FetchAnswer:
@@ -99,7 +107,9 @@ class Topic:
 
     async def list_offset(self, timestamp: int, *, version: int = 9, **fields: Any) -> Any:
         asked = ListOffsetsRequest.ListOffsetsTopic.ListOffsetsPartition(
-            partition_index=0, timestamp=timestamp, current_leader_epoch=fields.pop("current_leader_epoch", -1)
+            partition_index=0,
+            timestamp=timestamp,
+            current_leader_epoch=fields.pop("current_leader_epoch", -1),
         )
         request = ListOffsetsRequest(
             replica_id=-1,
@@ -174,7 +184,9 @@ async def test_fetch_at_an_offset_inside_a_batch_gives_the_whole_batch(connect: 
 async def test_produce_to_what_does_not_exist(connect: Connect) -> None:
     async with connect() as client:
         topic = await Topic.create(client)
-        assert (await topic.produce(batch(b"a"), partition=5)).error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        assert (
+            await topic.produce(batch(b"a"), partition=5)
+        ).error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         unknown = Topic(client, "t-unknown", uuid.uuid4())
         assert (await unknown.produce(batch(b"a"))).error_code == ErrorCode.UNKNOWN_TOPIC_ID
         answer = await unknown.produce(batch(b"a"), version=12)
@@ -521,7 +533,9 @@ async def test_list_offsets_in_every_version(connect: Connect, version: int) -> 
     [(-3, 7, 1, 1_700_000_000_001), (-4, 8, 0, -1), (-5, 9, -1, -1), (-6, 11, -1, -1)],
     ids=["max timestamp", "earliest local", "latest tiered", "earliest pending upload"],
 )
-async def test_special_timestamps(connect: Connect, timestamp: int, since: int, offset: int, time: int) -> None:
+async def test_special_timestamps(
+    connect: Connect, timestamp: int, since: int, offset: int, time: int
+) -> None:
     async with connect() as client:
         topic = await Topic.create(client)
         await topic.produce(batch(b"a", b"b"))

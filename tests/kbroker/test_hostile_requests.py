@@ -49,7 +49,9 @@ def mutated(body: bytes, chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 4)):
         match chance.randrange(4):
             case 0 if data:
-                data[chance.randrange(len(data))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+                data[chance.randrange(len(data))] = chance.choice(
+                    (0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256))
+                )
             case 1:
                 at = chance.randint(0, len(data))
                 data[at:at] = chance.randbytes(chance.randint(1, 8))

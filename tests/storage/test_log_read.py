@@ -21,7 +21,7 @@ from tests.storage.support import (
 from wire.errors import ApiError, ErrorCode
 from wire.records import Compression, iterate_batches
 
-SMALL = LogConfig(segment_bytes=1000, index_interval_bytes=200)
+SMALL = LogConfig(segment_bytes=800, index_interval_bytes=200)
 
 
 @pytest.fixture

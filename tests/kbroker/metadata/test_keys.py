@@ -6,7 +6,7 @@ import json
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kbroker.metadata import keys
@@ -18,6 +18,9 @@ from kbroker.metadata.image import (
     PartitionState,
 )
 from kbroker.metadata.store import StoreFormatError
+
+# A busy machine is no reason to fail.
+quickly = settings(deadline=None, max_examples=60)
 
 node_ids = st.lists(st.integers(0, 2**31 - 1), max_size=4, unique=True).map(tuple)
 epochs = st.integers(-1, 2**31 - 1)
@@ -45,6 +48,7 @@ registrations = st.builds(
 )
 
 
+@quickly
 @given(st.uuids(), st.integers(0, 10**6), states, st.integers(1, 10**9))
 def test_partition_state_is_read_back(
     topic_id: uuid.UUID, index: int, state: PartitionState, revision: int
@@ -56,6 +60,7 @@ def test_partition_state_is_read_back(
     assert found == state._replace(state_revision=revision)
 
 
+@quickly
 @given(st.uuids(), st.lists(st.tuples(node_ids, node_ids), min_size=1, max_size=20))
 def test_newborn_partitions_of_a_topic_are_read_back(
     topic_id: uuid.UUID, births: list[tuple[tuple[int, ...], tuple[int, ...]]]
@@ -71,12 +76,14 @@ def test_newborn_partition_is_led_by_the_first_in_sync_replica_in_epoch_zero() -
     assert keys.newborn_partition((3,), ()).leader == -1
 
 
+@quickly
 @given(registrations)
 def test_broker_registration_is_read_back(registration: BrokerRegistration) -> None:
     key = keys.broker_key(registration.node_id)
     assert keys.decode_broker(key, keys.encode_broker(registration)) == registration
 
 
+@quickly
 @given(st.sampled_from([2, 4, 16, 32]), st.text(), st.dictionaries(st.text(), st.text()))
 def test_configs_are_read_back(resource_type: int, name: str, entries: dict[str, str]) -> None:
     key = keys.config_key((resource_type, name))
