@@ -202,13 +202,15 @@ class Broker:
         session = self._session(store, bound)
         async with trio.open_nursery() as background:
             background.start_soon(store.expire_leases)
-            image = await metadata.load()
+            image = await _load_metadata(metadata)
             await self._load_logs(logs, publisher, image)
             await publisher.publish_all(image)
             replicas.set_aside_strays()
             metadata.subscribe(publisher.publish)
             background.start_soon(metadata.run)
             membership = await background.start(self._stay_member, session)
+            # Nobody is told of a cluster without brokers.
+            await metadata.wait_for(session.revision)
             await background.start(groups.run)
             LogHousekeeping(config=config, logs=logs, replicas=replicas, world=world).start(background)
             await background.start(server.run)
@@ -271,8 +273,8 @@ class Broker:
         """Register, which may not be possible, and stay registered until the scope it reports is cancelled."""
         try:
             await session.register()
-        except ApiError as error:
-            raise StartError(str(error)) from error
+        except (ApiError, StoreError) as error:
+            raise StartError(f"the broker cannot join the cluster: {error}") from error
         with trio.CancelScope() as scope:
             task_status.started(scope)
             await session.run()
@@ -330,10 +332,20 @@ class Broker:
 
 async def _agree_on_cluster(logs: LogManager, store: EmbeddedMetadataStore, world: World) -> str:
     """The id of the cluster, which the data directories and the metadata must agree on."""
-    cluster_id = await ensure_cluster_id(store, uuid4=world.uuid4, wanted=logs.cluster_id)
+    try:
+        cluster_id = await ensure_cluster_id(store, uuid4=world.uuid4, wanted=logs.cluster_id)
+        await ensure_features(store, _FINALIZED_FEATURES)
+    except StoreError as error:
+        raise StartError(f"the cluster metadata cannot be used: {error}") from error
     if cluster_id != logs.cluster_id:
         raise StartError(
             f"the data directories belong to cluster {logs.cluster_id}, the metadata to cluster {cluster_id}"
         )
-    await ensure_features(store, _FINALIZED_FEATURES)
     return cluster_id
+
+
+async def _load_metadata(metadata: ClusterMetadata) -> ClusterImage:
+    try:
+        return await metadata.load()
+    except StoreError as error:
+        raise StartError(f"the cluster metadata cannot be read: {error}") from error

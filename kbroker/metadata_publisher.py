@@ -15,14 +15,9 @@ import trio
 
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
+from kbroker.config.resources import ConfigResourceType
 from kbroker.config.topic_config import TopicConfig
-from kbroker.metadata.image import (
-    ClusterImage,
-    ConfigResourceType,
-    ImageDelta,
-    PartitionState,
-    TopicImage,
-)
+from kbroker.metadata.image import ClusterImage, ImageDelta, PartitionState, TopicImage
 from kbroker.replication.replica_manager import ReplicaManager
 from storage.log_config import LogConfig
 

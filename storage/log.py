@@ -282,6 +282,8 @@ class Log:
             self._write(records, spans, whole, producers.aborted_transactions())
         except OSError as error:
             raise self._storage_error("cannot append", error) from error
+        except LogCorruptError as error:
+            raise self._damaged(error) from error
         self.log_end_offset = whole.last_offset + 1
         producers.apply(self.log_end_offset)
         if self.log_end_offset - self._durability.recovery_point >= self.config.flush_messages:
@@ -339,6 +341,8 @@ class Log:
             self._roll(self.log_end_offset)
         except OSError as error:
             raise self._storage_error("cannot roll", error) from error
+        except LogCorruptError as error:
+            raise self._damaged(error) from error
 
     def _roll(self, next_offset: int) -> Segment:
         """Begin a new segment. It may start behind the log end when a follower's next offset does."""
@@ -394,6 +398,11 @@ class Log:
     def _corrupt(self, where: str, error: LogCorruptError) -> ApiError:
         logger.error("%s cannot be read at %s: %s", self.topic_partition, where, error)
         return ApiError(ErrorCode.CORRUPT_MESSAGE, f"the log of {self.topic_partition} is damaged at {where}")
+
+    def _damaged(self, error: LogCorruptError) -> ApiError:
+        """A write met damage that reading the log since a clean shutdown had not."""
+        logger.error("%s cannot be written: %s", self.topic_partition, error)
+        return ApiError(ErrorCode.KAFKA_STORAGE_ERROR, f"the log of {self.topic_partition} is damaged")
 
     def _out_of_range(self, offset: int) -> ApiError:
         return ApiError(
@@ -540,6 +549,8 @@ class Log:
                 self._truncate(offset)
         except OSError as error:
             raise self._storage_error(f"cannot truncate to offset {offset}", error) from error
+        except LogCorruptError as error:
+            raise self._damaged(error) from error
         return True
 
     def truncate_fully_and_start_at(self, offset: int, log_start_offset: int | None = None) -> None:
@@ -549,6 +560,8 @@ class Log:
             self._truncate_fully(offset, offset if log_start_offset is None else log_start_offset)
         except OSError as error:
             raise self._storage_error(f"cannot restart at offset {offset}", error) from error
+        except LogCorruptError as error:
+            raise self._damaged(error) from error
 
     def _truncate(self, offset: int) -> None:
         self._remove_segments([segment for segment in self._segments if segment.base_offset > offset])
@@ -559,11 +572,16 @@ class Log:
         self._rebuild_producers()
 
     def _truncate_fully(self, offset: int, log_start_offset: int) -> None:
-        # The new segment may have the name of an old one, so the old ones go first. A crash in between leaves no
-        # segment at all, which the next start fills.
-        self._remove_segments(list(self._segments))
-        self._segments.add(offset, self.config)
-        self._durability.segment_added()
+        # In an order that leaves a sound log, and a segment, wherever it is cut off. (Only for an offset before the
+        # first segment there is a moment without one, which the next start fills.)
+        segments = self._segments
+        self._remove_segments([segment for segment in segments if segment.base_offset > offset])
+        if len(segments) and segments.active.base_offset <= offset:
+            segments.active.truncate_to(offset, self._clock_ms())
+        if not len(segments) or segments.active.base_offset != offset:
+            segments.add(offset, self.config)
+            self._durability.segment_added()
+        self._remove_segments([segment for segment in segments if segment is not segments.active])
         self._epochs.clear()
         self._producers.truncate_fully_and_start_at(offset)
         self.log_start_offset = log_start_offset
@@ -595,6 +613,7 @@ class Log:
         Only whole segments below the high watermark go. Returns how many.
         """
         self._check_open()
+        deleted = 0
         try:
             deleted = self._delete_while(before_log_start(self._segments, self.log_start_offset))
             if self.config.delete:
@@ -602,6 +621,8 @@ class Log:
                 deleted += self._delete_while(beyond_retention_ms(self.config, self._clock_ms()))
         except OSError as error:
             raise self._storage_error("cannot delete old segments", error) from error
+        except LogCorruptError as error:
+            logger.error("Retention of %s stops at a damaged segment: %s", self.topic_partition, error)
         return deleted
 
     def _delete_while(self, rule: Rule | None) -> int:
@@ -708,6 +729,9 @@ class Log:
                 self._finish_flush(pending)
         except OSError as error:
             raise self._storage_error("cannot close", error) from error
+        except LogCorruptError as error:
+            # Found by reading a trusted index; the next start, without a clean mark, will sort it out.
+            raise StorageError(self.log_directory, f"{self.topic_partition}: {error}") from error
         finally:
             self.abandon()
 

@@ -18,6 +18,7 @@ from storage.checkpoint import LEADER_EPOCH_CHECKPOINT
 from storage.epoch_cache import EpochEntry, LeaderEpochCache, decode_epoch_entries
 from storage.errors import CorruptCheckpointError, CorruptIndexError, LogCorruptError
 from storage.file_names import LOG_SUFFIX, offset_file_name
+from storage.index_file import INT32_MAX
 from storage.log_config import LogConfig
 from storage.log_context import LogContext
 from storage.log_directory_scan import DirectoryContent, scan_log_directory
@@ -214,19 +215,25 @@ class LogLoader:
             else:
                 state.end_offset = max(state.end_offset, segment.base_offset)
                 state.try_snapshot()
-            recovery = SegmentRecovery(segment, epochs, state)
+            recovery = SegmentRecovery(segment, epochs, state, self._offset_limit(index))
             error = recovery.run()
             if error is not None:
                 self._cut(index, recovery.cut_position, recovery.next_offset, error, state)
                 if recovery.has_suspect_content:
                     # Indexes and producer state hold a batch that was cut off: once more without it.
                     self._bring_state_to(index, state)
-                    recovery = SegmentRecovery(segment, epochs, state)
+                    recovery = SegmentRecovery(segment, epochs, state, self._offset_limit(index))
                     recovery.run()
             segment.finish_indexing()
             next_offset = recovery.next_offset
             index += 1
         return next_offset
+
+    def _offset_limit(self, index: int) -> int:
+        """What all offsets of a segment lie below: the next one's first, or what its index can express."""
+        if index + 1 < len(self._segments):
+            return self._segments[index + 1].base_offset
+        return self._segments[index].base_offset + INT32_MAX + 1
 
     def _bring_state_to(self, index: int, state: ProducerStateManager) -> None:
         """Make the producer state that of the beginning of a segment."""
@@ -313,8 +320,11 @@ class SegmentRecovery:
     `next_offset` and `cut_position` are those behind the last good batch.
     """
 
-    def __init__(self, segment: Segment, epochs: LeaderEpochCache, state: ProducerStateManager) -> None:
+    def __init__(
+        self, segment: Segment, epochs: LeaderEpochCache, state: ProducerStateManager, offset_limit: int
+    ) -> None:
         self._segment = segment
+        self._offset_limit = offset_limit
         self._epochs = epochs
         self._state = state
         self.next_offset = segment.base_offset
@@ -331,8 +341,9 @@ class SegmentRecovery:
             for position, header, data in scan_batches(
                 segment.handle, 0, segment.size_bytes, offset_min=segment.base_offset
             ):
-                if not segment.offset_index.can_hold(header.last_offset):
-                    return LogCorruptError(segment.handle.path, position, "offset too far from the base")
+                if header.last_offset >= self._offset_limit:
+                    reason = f"offset {header.last_offset} is not below {self._offset_limit}"
+                    return LogCorruptError(segment.handle.path, position, reason)
                 has_gap = header.base_offset > self.next_offset
                 before_gap = (position, self.next_offset) if has_gap else None
                 self._take(position, header, data)

@@ -165,9 +165,26 @@ class Segment:
             index = self._new_time_index()
             try:
                 index.check()
+                self._check_last_time(index)
             except CorruptIndexError as error:
                 self._rebuild_because(error)
         return index
+
+    def _check_last_time(self, index: TimeIndex) -> None:
+        """Retention relies on the last entry, so it must be one that the log confirms."""
+        if index.entry_count:
+            if not self._confirms(index.last):
+                raise CorruptIndexError(f"{index.path} ends with {index.last}, which the log does not confirm")
+        elif self.size_bytes and self.first_timestamp() > NO_TIMESTAMP:
+            raise CorruptIndexError(f"{index.path} is empty, the log is not")
+
+    def _confirms(self, entry: TimestampOffset) -> bool:
+        """Whether the batch that ends at the entry's offset has its timestamp."""
+        position = self.position_of(entry.offset)
+        if position is None:
+            return False
+        header = header_at(self.handle, position)
+        return header.last_offset == entry.offset and header.max_timestamp == entry.timestamp
 
     def _new_offset_index(self) -> OffsetIndex:
         path = self._path(OFFSET_INDEX_SUFFIX)
@@ -242,7 +259,11 @@ class Segment:
         if self._first_timestamp is None:
             if not self.size_bytes:
                 return NO_TIMESTAMP
-            self._first_timestamp = header_at(self.handle, 0).max_timestamp
+            try:
+                self._first_timestamp = header_at(self.handle, 0).max_timestamp
+            except LogCorruptError as error:
+                logger.error("Cannot tell when the segment began: %s", error)
+                self._first_timestamp = NO_TIMESTAMP
         return self._first_timestamp
 
     # Appending
@@ -389,6 +410,9 @@ class Segment:
     def batches_from_timestamp(self, timestamp: int, start_offset: int) -> Iterator[tuple[int, BatchHeader]]:
         """The batches from where the first record at or behind both bounds may lie."""
         entry = self.time_index.lookup(timestamp)
+        if entry.timestamp > NO_TIMESTAMP and not self._confirms(entry):
+            self._rebuild_because(CorruptIndexError(f"the log does not confirm {entry}"))
+            entry = self.time_index.lookup(timestamp)
         return self._walk_from_index(max(entry.offset, start_offset))
 
     def upper_bound_offset(self, position: int) -> int | None:

@@ -12,8 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.broker_process import BrokerProcess
+
+# A busy machine makes single examples slow; what a whole test may take is pytest's business.
+settings.register_profile("kbroker", deadline=None, derandomize=True)
+settings.load_profile("kbroker")
 
 StartBroker = Callable[..., BrokerProcess]
 UniqueName = Callable[[str], str]

@@ -32,7 +32,7 @@ class RunningBroker:
 
 @asynccontextmanager
 async def running_broker(directory: Path, **overrides: str) -> AsyncIterator[RunningBroker]:
-    """Start a broker on ``directory``; keys with ``__`` for ``.``: ``running_broker(d, log__segment__bytes="1000")``."""
+    """Start a broker on ``directory``; overrides are config keys with ``__`` for ``.``: ``node__id="2"``."""
     settings = {
         "listeners": "PLAINTEXT://127.0.0.1:0",
         "log.dirs": str(directory),

@@ -61,9 +61,10 @@ _HEADER_START = struct.Struct(">hhi")
 
 
 def decode_request(frame: Buffer) -> tuple[RequestHeader, Request]:
-    """Read a request's header and body, which fill the frame.
+    """Read a request's header and body from the start of the frame.
 
-    Raises UnsupportedRequestError when the codec does not have the API key or its version, and ProtocolError when
+    Bytes behind the body are passed over, as Apache Kafka passes over them: librdkafka 2.x sends three with
+    every Metadata request for all topics. Raises UnsupportedRequestError when the codec does not have the API key or its version, and ProtocolError when
     the frame is not a request at all.
     """
     if len(frame) < _HEADER_START.size:
@@ -73,9 +74,7 @@ def decode_request(frame: Buffer) -> tuple[RequestHeader, Request]:
     if api is None or not api.min_version <= version <= api.max_version:
         raise UnsupportedRequestError(_best_effort_header(frame, api_key, version, correlation_id))
     header, offset = RequestHeader.decode_from(frame, 2 if api.is_flexible(version) else 1, 0)
-    request, end = request_class(api_key).decode_from(frame, version, offset)
-    if end != len(frame):
-        raise ProtocolError(f"{len(frame) - end} bytes too many after {api.name} request version {version}")
+    request, _ = request_class(api_key).decode_from(frame, version, offset)
     return header, request
 
 

@@ -7,7 +7,6 @@ config makes the request invalid (KAFKA-13609), a bad topic or group config is a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
 
 from kbroker.config.broker_config import BrokerConfig, ConfigSource
 from kbroker.config.broker_keys import BROKER_KEYS, without_listener_prefix
@@ -15,20 +14,10 @@ from kbroker.config.client_metrics_config import UnusableSubscription, check_cli
 from kbroker.config.definition import ConfigError, ConfigRegistry, ConfigType, UpdateMode
 from kbroker.config.description import ConfigDescription, describe_topic
 from kbroker.config.group_config import check_group_overrides
+from kbroker.config.resources import ConfigResourceType
 from kbroker.config.topic_config import check_topic_overrides
 from kbroker.config.topic_keys import TOPIC_KEYS
 from wire.errors import ApiError, ErrorCode
-
-
-class ConfigResourceType(IntEnum):
-    """Resources that carry configs, by Kafka's numbers (``ConfigResource.Type``)."""
-
-    TOPIC = 2
-    BROKER = 4
-    BROKER_LOGGER = 8
-    CLIENT_METRICS = 16
-    GROUP = 32
-
 
 _LISTENER_KEYS_FOR_ALL_BROKERS = frozenset(
     {"max.connections", "max.connection.creation.rate", "num.network.threads"}

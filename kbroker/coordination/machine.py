@@ -7,10 +7,10 @@ Its calls are plain functions without I/O, clock or randomness. A call decides a
         |
         |  1. timers are set and cancelled; replies wake the calls that earlier operations parked
         |  2. records are appended to the shard's log in one batch
-        |       append failed:  append_finished(pending, AppendFailure(written=False)), caller gets the error
+        |       append failed:  append_finished(pending, AppendFailure(written=False)); caller gets the error
         |  3. replay(...) applies the appended records to the state
         |  4. the records become committed (at once, or when the in-sync replicas have them)
-        |       not in time:    append_finished(pending, AppendFailure(written=True)), caller gets the error
+        |       not in time:    append_finished(pending, AppendFailure(written=True)); caller gets the error
         v
     append_finished(pending, None, now_ms) -> Result;  caller gets the response
 
@@ -79,8 +79,9 @@ class AppendFailure(NamedTuple):
 class Result(Generic[ResponseT]):
     """What one call decided; also the thing that the parts of a machine collect their decisions in.
 
-    response: the answer to this very call, given once ``records`` are committed. None parks the call: a
-        ``Reply`` to its caller comes out of a later result.
+    response: the answer to this very call, given once ``records`` are committed; if they fail, the caller
+        gets the error instead. None parks the call: it is the machine's to answer, by a ``Reply`` in a
+        later result, whatever becomes of the records.
     records: what to append. ``replay`` False leaves out ``Machine.replay``, for records that describe
         state which the machine has changed already.
     replies: answers to parked calls, given at once.

@@ -407,11 +407,11 @@ class CoordinatorRuntime(Generic[MachineT]):
         if result.pending is not None and shard.state is ShardState.ACTIVE:
             now_ms = self._clock.wall_clock_ms()
             self._execute(shard, shard.machine.append_finished(result.pending, failure, now_ms), None)
-        if call is None:
-            return
+        if call is None or result.response is None:
+            return  # nobody waits, or a parked call, which is the machine's to answer
         if failure is not None:
             call.fail(failure.error)
-        elif result.response is not None:
+        else:
             call.answer(result.response)
 
     # Commits

@@ -33,9 +33,7 @@ class ApiVersionsHandlers:
         self._finalized_features = finalized_features
 
     @handles(ApiVersionsRequest)
-    async def api_versions(
-        self, request: ApiVersionsRequest, context: RequestContext
-    ) -> ApiVersionsResponse:
+    async def api_versions(self, request: ApiVersionsRequest, context: RequestContext) -> ApiVersionsResponse:
         if context.api_version > request.max_version:
             own = [row for row in self._api_keys() if row.api_key == request.api_key]
             return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=own)

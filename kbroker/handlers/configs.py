@@ -32,7 +32,7 @@ from kbroker.config.description import (
 )
 from kbroker.config.limits import ALTERED_CONFIGS_PER_REQUEST_MAX, DESCRIBED_CONFIGS_PER_REQUEST_MAX
 from kbroker.config.logger_levels import LEVELS, ROOT_LOGGER
-from kbroker.config.rules import ConfigResourceType
+from kbroker.config.resources import ConfigResourceType
 from kbroker.handlers.table import RequestContext, handles
 from wire.errors import ApiError, ErrorCode
 from wire.messages.configs import (

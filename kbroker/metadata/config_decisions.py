@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Protocol
 
-from kbroker.metadata.image import ClusterImage, ConfigResource, ConfigResourceType
+from kbroker.config.resources import ConfigResourceType
+from kbroker.metadata.image import ClusterImage, ConfigResource
 from wire.errors import ApiError, ErrorCode
 
 

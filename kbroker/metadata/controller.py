@@ -16,6 +16,7 @@ from uuid import UUID
 
 import trio
 
+from kbroker.config.resources import ConfigResourceType
 from kbroker.metadata import keys
 from kbroker.metadata.config_decisions import (
     ConfigChange,
@@ -24,12 +25,7 @@ from kbroker.metadata.config_decisions import (
     decide_replacement,
 )
 from kbroker.metadata.follower import ClusterMetadata
-from kbroker.metadata.image import (
-    ClusterImage,
-    ConfigResource,
-    ConfigResourceType,
-    PartitionState,
-)
+from kbroker.metadata.image import ClusterImage, ConfigResource, PartitionState
 from kbroker.metadata.store import (
     ABSENT,
     TRANSACTION_OPERATIONS_MAX,

@@ -8,13 +8,15 @@ The file is the only copy of the keys. Kept in memory are the last transactions,
 leases: those belong to this process, so what an earlier process put under its leases is removed when
 the file is opened.
 
-Blocking calls go through the injected ``run_blocking``, one at a time. While one runs, the caller is
+SQLite does its own file access, the one exception from the rule that files belong to the World. Its
+blocking calls go through the injected ``run_blocking``, one at a time. While one runs, the caller is
 shielded from cancellation: a commit whose outcome nobody waited for would leave the history that
 watches read without that transaction.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -47,6 +49,8 @@ from kbroker.metadata.store import (
     check_operations,
 )
 
+logger = logging.getLogger(__name__)
+
 IN_MEMORY: Final = ":memory:"
 """A path for tests and for clusters that need not outlive their process."""
 
@@ -55,6 +59,7 @@ FORMAT_VERSION: Final = 1
 _HISTORY_EVENTS_MAX: Final = 20_000
 # A process that did not run for this long (stopped, or the machine asleep) could not keep leases alive.
 _PAUSE_FORGIVEN_AFTER_S: Final = 0.5
+_RETRY_DELAY_S: Final = 1.0
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS store (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -222,8 +227,8 @@ class EmbeddedMetadataStore:
 
     async def revoke_lease(self, lease_id: int) -> None:
         await trio.lowlevel.checkpoint()
-        if self._leases.pop(lease_id, None) is not None:
-            await self._delete_keys_of(lease_id)
+        if lease_id in self._leases:
+            await self._end_lease(lease_id)
 
     async def expire_leases(self) -> None:
         """Runs for ever: takes away the keys of leases that ran out.
@@ -250,8 +255,13 @@ class EmbeddedMetadataStore:
     async def _expire_due_leases(self) -> None:
         now = self._monotonic()
         for lease_id in [key for key, lease in self._leases.items() if lease.expires_at <= now]:
-            del self._leases[lease_id]
-            await self._delete_keys_of(lease_id)
+            try:
+                await self._end_lease(lease_id)
+            except StoreUnavailableError as error:
+                logger.error("the keys of an expired lease could not be removed: %s", error)
+                lease = self._leases.get(lease_id)
+                if lease is not None:
+                    lease.expires_at = now + _RETRY_DELAY_S
 
     def _living_lease(self, lease_id: int) -> _Lease:
         lease = self._leases.get(lease_id)
@@ -260,10 +270,12 @@ class EmbeddedMetadataStore:
             raise LeaseExpiredError(f"lease {lease_id} is gone")
         return lease
 
-    async def _delete_keys_of(self, lease_id: int) -> None:
+    async def _end_lease(self, lease_id: int) -> None:
+        """Remove the keys, then the lease: as long as there is the one there is the other."""
         with trio.CancelScope(shield=True):
             async with self._exclusive:
                 revision, events = await self._call(_delete_lease, lease_id)
+                self._leases.pop(lease_id, None)
                 if events:
                     self._remember(WatchBatch(revision, events))
 

@@ -11,25 +11,15 @@ ten thousand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
+from kbroker.config.resources import ConfigResourceType
 from kbroker.metadata.topic_names import collision_key, is_internal_topic, is_valid_topic_name
 from wire.errors import ErrorCode
 
 NO_LEADER = -1
-
-
-class ConfigResourceType(IntEnum):
-    """Kafka's ids of the resources that carry configs (``ConfigResource.Type``)."""
-
-    TOPIC = 2
-    BROKER = 4
-    BROKER_LOGGER = 8
-    CLIENT_METRICS = 16
-    GROUP = 32
 
 
 ConfigResource: TypeAlias = tuple[int, str]

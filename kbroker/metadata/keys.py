@@ -33,11 +33,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from kbroker.config.resources import ConfigResourceType
 from kbroker.metadata.image import (
     NO_LEADER,
     BrokerRegistration,
     ConfigResource,
-    ConfigResourceType,
     ControllerRegistration,
     Endpoint,
     PartitionState,

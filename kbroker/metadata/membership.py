@@ -95,6 +95,11 @@ class BrokerSession:
     def registration(self) -> BrokerRegistration:
         return self._registration
 
+    @property
+    def revision(self) -> int:
+        """The store's revision at which the registration was last written; 0 before the first time."""
+        return self._mod_revision
+
     async def register(self) -> int:
         """Join; the broker epoch. ApiError DUPLICATE_BROKER_REGISTRATION if the node id is in use."""
         while True:
@@ -176,6 +181,14 @@ class BrokerSession:
     async def leave(self) -> None:
         """Give the registration back, so that nobody waits for the session to time out."""
         self.secure_until = -1.0
-        if self._lease_id != NO_LEASE:
-            await self._store.revoke_lease(self._lease_id)
-            self._lease_id = NO_LEASE
+        lease_id, self._lease_id = self._lease_id, NO_LEASE
+        if lease_id == NO_LEASE:
+            return
+        try:
+            await self._store.revoke_lease(lease_id)
+        except StoreUnavailableError as error:
+            logger.warning(
+                "broker %d leaves without taking its registration back: %s",
+                self._registration.node_id,
+                error,
+            )

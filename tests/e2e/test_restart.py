@@ -103,9 +103,9 @@ def test_topics_configs_and_group_offsets_are_kept(
         assert len(admin.describe_topic("kept")) == 5
         assert admin.describe_topic_configs("kept")["retention.ms"] == "7777"
         assert admin.describe_topic_configs("altered")["max.message.bytes"] == "4321"
-        offsets = poll_until(lambda: admin.group_offsets("group"), bool)
-        assert offsets == {TopicPartition("kept", index): 10 for index in range(5)}
-    with CLIENT.consumer(broker.bootstrap_server) as consumer:
+    # Asked through a consumer: librdkafka 2.16's admin client crashes where the coordinator is still loading.
+    with CLIENT.consumer(broker.bootstrap_server, "group") as consumer:
+        assert [consumer.committed(TopicPartition("kept", index)) for index in range(5)] == [10] * 5
         # Kafka itself may forget a deletion of records that no checkpoint had time to note before a kill.
         if number == signal.SIGTERM:
             assert consumer.beginning_offset(TopicPartition("kept", 1)) == 4

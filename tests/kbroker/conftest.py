@@ -1,4 +1,4 @@
-"""A broker for requests sent as they are; ``--bootstrap-server`` sends them to another one, Apache Kafka for instance."""
+"""A broker for requests sent as they are; ``--bootstrap-server`` sends them to another one, such as Apache Kafka."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import pytest
 from kbroker.client import BrokerClient
 from kbroker.world import OsWorld
 from tests.running_broker import running_broker
-
-ConnectedClient = "BrokerClient"
 
 
 @pytest.fixture

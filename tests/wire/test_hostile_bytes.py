@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tracemalloc
 from typing import Any
+from uuid import UUID
 
 import construct
 import pytest
@@ -25,6 +26,7 @@ from wire.messages.metadata import DescribeTopicPartitionsResponse, MetadataRequ
 from wire.messages.produce import ProduceRequest
 from wire.messages.share_groups import ShareFetchResponse
 from wire.schema import Message, array, int32
+from wire.source import UUIDS_CACHED_MAX, UuidCache
 
 INTERESTING = bytes([0, 1, 2, 0x7F, 0x80, 0x81, 0xFF])
 
@@ -139,6 +141,12 @@ class TestLengths:
     def test_string_beyond_the_end(self) -> None:
         refused(HeartbeatRequest, b"\x7f\xff" + bytes(20), 0, "group_id ends behind the message")
 
+    @pytest.mark.parametrize(("version", "length"), [(0, b"\0\4"), (4, b"\5")])
+    def test_one_byte_beyond_the_end(self, version: int, length: bytes) -> None:
+        """In the last string: `member_id`, or `group_instance_id`, without the tagged fields behind it."""
+        start = HeartbeatRequest(group_id="g", generation_id=1).encode(version)[:-2]
+        refused(HeartbeatRequest, start + length + b"abc", version, "_id ends behind the message")
+
     def test_compact_string_has_the_limit_of_other_strings(self) -> None:
         """0x8000 bytes, the length of which would fit its varint."""
         refused(HeartbeatRequest, b"\x81\x80\x02" + b"a" * 0x8000 + bytes(20), 4, "exceeds 32767 bytes")
@@ -204,7 +212,9 @@ class TestTaggedFields:
         refused(ApiVersionsRequest, self.START + b"\x02\x07\x00\x07\x00", 3, "tag 7 after tag 7")
 
     def test_behind_the_end(self) -> None:
-        refused(ApiVersionsRequest, self.START + b"\x01\x07\x05xyz", 3, "ends behind the message")
+        refused(
+            ApiVersionsRequest, self.START + b"\x01\x07\x04xyz", 3, "tag 7 of 4 bytes ends behind the message"
+        )
 
     def test_more_than_there_are(self) -> None:
         refused(ApiVersionsRequest, self.START + b"\xff\xff\xff\xff\x0f\x07\x00", 3, "cut off")
@@ -264,7 +274,7 @@ class TestAllocation:
         ],
     )
     def test_claimed_elements(self, message_class: type[Message], version: int, data: bytes) -> None:
-        decoded(message_class, data, version)
+        refused(message_class, data, version, "more elements than the bytes left|behind the message|cut off")
         tracemalloc.start()
         try:
             assert decoded(message_class, data, version) is None
@@ -272,6 +282,16 @@ class TestAllocation:
         finally:
             tracemalloc.stop()
         assert peak_bytes < 100_000
+
+    def test_a_count_is_refused_before_its_elements_are_read(self) -> None:
+        """200 topics of two bytes each at the least, of which there are but 399 bytes."""
+        refused(
+            MetadataRequest,
+            b"\0\0\0\xc8" + bytes(399),
+            1,
+            "topics has more elements than the bytes left can hold",
+        )
+        assert len(MetadataRequest.decode(b"\0\0\0\xc8" + bytes(400), 1).topics or ()) == 200
 
     def test_too_many_elements_in_a_large_frame(self) -> None:
         """Elements of two bytes each: small enough for the frame, too many for the memory."""
@@ -310,6 +330,15 @@ class TestAllocation:
             data = request.encode(version)
             assert len(data) > ProduceRequest.elements_max
             assert ProduceRequest.decode(bytearray(data), version) == request
+
+
+def test_remembered_uuids_are_bounded() -> None:
+    """Topic ids are remembered as objects; a client that sends ever new ones must not fill the memory."""
+    cache = UuidCache()
+    for value in range(UUIDS_CACHED_MAX + 10):
+        assert cache[value.to_bytes(16, "big")] == UUID(int=value)
+    assert len(cache) == 10
+    assert cache[bytes(16)] is cache[bytes(16)]
 
 
 def test_nullable_structure_as_tagged_field() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kbroker.config.broker_config import BrokerConfig
-from kbroker.config.rules import ConfigResourceType, KafkaConfigRules
+from kbroker.config.resources import ConfigResourceType
+from kbroker.config.rules import KafkaConfigRules
 from wire.errors import ApiError, ErrorCode
 
 TOPIC, BROKER, LOGGER, METRICS, GROUP = (

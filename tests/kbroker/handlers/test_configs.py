@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import pytest
 
 from kbroker.config.broker_config import BrokerConfig
-from kbroker.config.rules import ConfigResourceType, KafkaConfigRules
+from kbroker.config.resources import ConfigResourceType
+from kbroker.config.rules import KafkaConfigRules
 from kbroker.handlers import configs as configs_module
 from kbroker.handlers.configs import ConfigChange, ConfigHandlers, ConfigResource
 from kbroker.handlers.table import HandlerTable, RequestContext

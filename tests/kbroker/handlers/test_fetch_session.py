@@ -80,9 +80,7 @@ def test_an_incremental_fetch_answers_only_what_is_new() -> None:
     first.answers_to_send([answer(target) for target in first.targets])
     second = begin(cache, request(first.session_id, 1))
     assert indexes(second) == [0, 1]
-    sent = second.answers_to_send(
-        [answer(second.targets[0]), answer(second.targets[1], high_watermark=6)]
-    )
+    sent = second.answers_to_send([answer(second.targets[0]), answer(second.targets[1], high_watermark=6)])
     assert [target.index for target, _ in sent] == [1]
 
 

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import trio
 
+from kbroker.config.resources import ConfigResourceType
 from kbroker.metadata import keys
 from kbroker.metadata.controller import Controller
 from kbroker.metadata.embedded import IN_MEMORY, EmbeddedMetadataStore
 from kbroker.metadata.follower import ClusterMetadata
-from kbroker.metadata.image import BrokerRegistration, ClusterImage, ConfigResourceType, Endpoint
+from kbroker.metadata.image import BrokerRegistration, ClusterImage, Endpoint
 from kbroker.metadata.store import MetadataStore, Put
 from wire.errors import ApiError, ErrorCode
 from wire.messages.topics import CreateTopicsRequest

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kbroker.metadata.image import ConfigResourceType, ImageDelta
+from kbroker.config.resources import ConfigResourceType
+from kbroker.metadata.image import ImageDelta
 from tests.kbroker.metadata.cluster import BROKER, TOPIC, Cluster, new_topic, running_cluster
 from wire.errors import ApiError, ErrorCode
 

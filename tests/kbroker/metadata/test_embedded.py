@@ -287,6 +287,35 @@ async def test_pause_of_the_whole_process_costs_no_lease(
     await store.close()
 
 
+async def test_lease_whose_keys_cannot_be_removed_is_ended_later(
+    path: Path,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    delete_lease = embedded._delete_lease
+    failures = [sqlite3.OperationalError("disk I/O error")] * 3
+
+    def failing(connection: sqlite3.Connection, lease_id: int) -> object:
+        if failures:
+            raise failures.pop()
+        return delete_lease(connection, lease_id)
+
+    monkeypatch.setattr(embedded, "_delete_lease", failing)
+    store = await open_store(path)
+    await store.transact([], [Put("a", b"", await store.grant_lease(10))])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.expire_leases)
+        await trio.sleep(11)
+        assert await store.get("a") is not None
+        await trio.sleep(5)
+        assert failures == []
+        assert await store.get("a") is None
+        nursery.cancel_scope.cancel()
+    assert "disk I/O error" in caplog.text
+    await store.close()
+
+
 @pytest.mark.parametrize("touched", [False, True], ids=["as created", "every state changed"])
 async def test_ten_thousand_partitions_are_read_back_quickly(path: Path, touched: bool) -> None:
 

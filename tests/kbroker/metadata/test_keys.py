@@ -9,14 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kbroker.config.resources import ConfigResourceType
 from kbroker.metadata import keys
-from kbroker.metadata.image import (
-    BrokerRegistration,
-    ConfigResourceType,
-    ControllerRegistration,
-    Endpoint,
-    PartitionState,
-)
+from kbroker.metadata.image import BrokerRegistration, ControllerRegistration, Endpoint, PartitionState
 from kbroker.metadata.store import StoreFormatError
 
 # A busy machine is no reason to fail.

@@ -231,3 +231,26 @@ async def test_leaving_takes_the_registration_away_at_once(store: EmbeddedMetada
     assert await registered(store, 1) is None
     assert session.secure_until < trio.current_time()
     await session.leave()
+
+
+async def test_leaving_while_the_store_is_away_is_no_error(
+    store: EmbeddedMetadataStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def unreachable(lease_id: int) -> None:
+        raise StoreUnavailableError("no answer")
+
+    session = session_of(store, broker(1))
+    await session.register()
+    monkeypatch.setattr(store, "revoke_lease", unreachable)
+    await session.leave()
+    assert session.secure_until < trio.current_time()
+    assert "no answer" in caplog.text
+
+
+async def test_session_tells_the_revision_at_which_it_is_registered(store: EmbeddedMetadataStore) -> None:
+    session = session_of(store, broker(1))
+    assert session.revision == 0
+    await session.register()
+    found = await store.get(keys.broker_key(1))
+    assert found is not None
+    assert session.revision == found.mod_revision

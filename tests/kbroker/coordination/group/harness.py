@@ -193,11 +193,11 @@ class Harness:
     def _finish(self, done: Uncommitted, failure: AppendFailure | None) -> None:
         if done.result.pending is not None:
             self.execute(self.shard.append_finished(done.result.pending, failure, self.now_ms), None)
-        if done.call is None:
+        if done.call is None or done.result.response is None:
             return
         if failure is not None:
             done.call.fail(failure.error)
-        elif done.result.response is not None:
+        else:
             done.call.answer(done.result.response)
 
     def sleep(self, duration_ms: int) -> None:

@@ -191,7 +191,7 @@ class GroupModel(RuleBasedStateMachine):
         if group is not None:
             assert group.generation_id >= self.generation
             self.generation = group.generation_id
-        elif not self.shard.holding:
+        else:
             self.generation = -1
             self.assigning.clear()
 
