@@ -12,8 +12,8 @@ as a constant (`_ahead`), so that most offsets cost nothing at run time.
   ends that, and the plain loop reads the rest.
 
 Each decoder exists twice. The ordinary one reads buffers of up to `elements_max` bytes, which cannot hold more
-elements than that. It hands larger ones (and memoryviews, if the message has records) to the careful one, which
-is written when it is first needed, and counts the elements.
+elements than that. It hands larger ones (and memoryviews, if it must not copy them) to the careful one, which is
+written when it is first needed, and counts the elements.
 
 Reading behind the end of the buffer raises IndexError or struct.error, and bad UTF-8 UnicodeDecodeError; these
 become ProtocolError in one place. Slices do not raise, so each is preceded by a check.
@@ -128,6 +128,7 @@ class _DecoderWriter:
         self.tree = tree
         self.careful = careful
         self.has_records = _has_records(tree)
+        self.in_place = self.has_records or message_class.decoded_in_place
         self.source = Source(
             f"{'careful ' if careful else ''}decoder of {self.title}",
             {
@@ -158,14 +159,14 @@ class _DecoderWriter:
         if self.careful:
             source.line(f"budget = {elements_max}")
         else:
-            memoryview_too = " or type(data) is memoryview" if self.has_records else ""
+            memoryview_too = " or type(data) is memoryview" if self.in_place else ""
             source.open(f"if end - o > {elements_max}{memoryview_too}")
             source.line("return decode_carefully(data, o)")
             source.close()
         source.open("try")
         if self.has_records:
             source.line("view = memoryview(data)")
-        else:
+        if not self.in_place:
             # Slices of bytes are quicker, and they are what bytes fields decode to.
             source.open("if type(data) is not bytes")
             source.line("data = bytes(data)")
@@ -416,7 +417,7 @@ class _DecoderWriter:
             return f"view[{bounds}]"
         if isinstance(subcon, String):
             return f"str(data[{bounds}], 'utf-8')" if self.careful else f"data[{bounds}].decode()"
-        return f"bytes(data[{bounds}])" if self.has_records else f"data[{bounds}]"
+        return f"bytes(data[{bounds}])" if self.in_place else f"data[{bounds}]"
 
     def _empty(self, subcon: Sized) -> str:
         if isinstance(subcon, Array):

@@ -22,6 +22,8 @@ FRAME_SIZE_BYTES = 4
 class RequestHeader(Message, versions="1-2", flexible="2+"):
     """What precedes every request. `client_id` keeps its two-byte length on both versions."""
 
+    decoded_in_place = True
+
     request_api_key: int = int16()
     request_api_version: int = int16()
     correlation_id: int = int32()
@@ -30,6 +32,8 @@ class RequestHeader(Message, versions="1-2", flexible="2+"):
 
 class ResponseHeader(Message, versions="0-1", flexible="1+"):
     """What precedes every response."""
+
+    decoded_in_place = True
 
     correlation_id: int = int32()
 
@@ -64,7 +68,9 @@ def decode_request(frame: Buffer) -> tuple[RequestHeader, Request]:
     """Read a request's header and body from the start of the frame.
 
     Bytes behind the body are passed over, as Apache Kafka passes over them: librdkafka 2.x sends three with
-    every Metadata request for all topics. Raises UnsupportedRequestError when the codec does not have the API key or its version, and ProtocolError when
+    every Metadata request for all topics.
+
+    Raises UnsupportedRequestError when the codec does not have the API key or its version, and ProtocolError when
     the frame is not a request at all.
     """
     if len(frame) < _HEADER_START.size:

@@ -430,6 +430,12 @@ class Message(Structure):
     """How many array elements one message may decode to in all: a frame of tiny elements would otherwise
     take many times its own size in memory."""
 
+    decoded_in_place: ClassVar[bool] = False
+    """Whether much more may follow in the buffer, as behind a header: the buffer is then not copied to be read.
+
+    Messages with records are always decoded in place.
+    """
+
     _decoders: ClassVar[dict[int, Decoder]]
     _encoders: ClassVar[dict[int, Encoder]]
 

@@ -71,7 +71,7 @@ def consume(bootstrap_server: str, topic: str) -> list[str]:
         for message in consumer.consume(len(RECORDS), timeout=_DEADLINE_S):
             if message.error():
                 raise KafkaException(message.error())
-            values.append(message.value().decode())
+            values.append((message.value() or b"").decode())
         return values
     finally:
         consumer.close()

@@ -60,8 +60,6 @@ class LogMachine(RuleBasedStateMachine):
         self.model = Model()
         self.epoch = 0
         self.count = 0
-        self.transactions_exact = True
-
     @initialize(
         segment_bytes=st.sampled_from([200, 400, 1000, 5000]), interval=st.sampled_from([1, 100, 300, 4096])
     )
@@ -151,10 +149,11 @@ class LogMachine(RuleBasedStateMachine):
         self.harness.checkpoint()
         assert self.harness.log.recovery_point == self.model.end
 
+    @precondition(lambda self: self.model.batches)
     @rule(back=st.integers(1, 8))
     def truncate(self, back: int) -> None:
-        target = max(self.model.end - back, self.model.start)
-        if target == self.model.end:
+        target = self.model.batches[-back:][0].base_offset
+        if target < self.model.start:
             return
         self.harness.log.truncate_to(target)
         self.harness.checkpoint()
@@ -276,6 +275,6 @@ class LogMachine(RuleBasedStateMachine):
 
 TestLogModel = LogMachine.TestCase
 TestLogModel.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=600, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestLogModel = pytest.mark.slow(TestLogModel)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from wire.errors import ErrorCode, ProtocolError
@@ -150,6 +152,23 @@ class TestResponses:
         assert isinstance(first, bytes)
         assert isinstance(third, bytes)
         assert int.from_bytes(first[:4], "big") == len(first) - 4 + 100_000 + len(third)
+
+
+def test_large_frames_are_not_copied() -> None:
+    """Neither to read the header, nor to read the body of a message with records."""
+    topic = ProduceRequest.TopicProduceData
+    partition = topic.PartitionProduceData(index=0, records=bytes(20_000_000))
+    request = ProduceRequest(topic_data=[topic(name="t", partition_data=[partition])])
+    frame = bytearray(joined(encode_request(request, 9, 1, "client"))[4:])
+    decode_request(frame)
+    tracemalloc.start()
+    try:
+        header, _ = decode_request(frame)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert header.client_id == "client"
+    assert peak_bytes < 100_000
 
 
 def test_header_versions() -> None:

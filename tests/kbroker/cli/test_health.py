@@ -16,9 +16,9 @@ from wire.framing import FrameReader
 from wire.headers import decode_request, encode_response
 from wire.messages.api_versions import ApiVersionsResponse
 from wire.messages.metadata import MetadataResponse
-from wire.schema import Message
+from wire.schema import Payload, Response
 
-Answer = Callable[[int], Message | None]
+Answer = Callable[[int], Response | None]
 """What a broker says to a request, by its API key; None: nothing, for ever."""
 
 VERSIONS = ApiVersionsResponse(
@@ -72,9 +72,8 @@ async def _serve(connection: Connection, answer: Answer) -> None:
                 await trio.sleep_forever()
             assert response is not None
             version = header.request_api_version
-            await connection.send(
-                [bytes(part) for part in encode_response(response, version, header.correlation_id)]
-            )
+            parts = encode_response(response, version, header.correlation_id)
+            await connection.send([part for part in parts if not isinstance(part, Payload)])
     except ConnectionLost:
         return
     finally:
