@@ -49,6 +49,11 @@ class FileCache:
         return len(self._open)
 
     @property
+    def pinned_count(self) -> int:
+        """Files that somebody is reading or sending from right now."""
+        return self._pinned_count
+
+    @property
     def crowded(self) -> bool:
         return self._pinned_count * 2 > self.open_files_max
 

@@ -92,17 +92,19 @@ class _FetchReader:
         self._read_all()
         if self._is_enough() or self._request.max_wait_ms <= 0:
             return self._answers
+        self.give_back()
         with (
             trio.move_on_after(self._request.max_wait_ms / 1000),
             self._partitions.waiting_on(self._readable_partitions()) as waiter,
         ):
             while True:
                 waiter.rearm()
-                self.give_back()
                 self._read_all()
                 if self._is_enough():
                     return self._answers
+                self.give_back()  # files must not stay open for those who only wait
                 await waiter.wait()
+        self._read_all()
         return self._answers
 
     def _is_enough(self) -> bool:

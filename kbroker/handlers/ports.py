@@ -51,7 +51,7 @@ class LeaderPartition(Protocol):
     def append_as_leader(self, records: memoryview, *, required_acks: int) -> AppendInfo: ...
 
     def is_committed(self, info: AppendInfo) -> bool:
-        """Whether every in-sync replica holds what this append added."""
+        """Whether every in-sync replica holds what this append added; ApiError if this broker leads no more."""
         ...
 
     def read(

@@ -46,6 +46,11 @@ class _Append:
     info: AppendInfo
     response: _PartitionResponse
 
+    def fail(self, code: ErrorCode) -> None:
+        """Take the success back: nobody can say now whether the records will stay."""
+        self.response.error_code = code
+        self.response.base_offset = self.response.log_append_time_ms = self.response.log_start_offset = -1
+
 
 class ProduceHandlers:
     """Appends what producers send."""
@@ -59,7 +64,7 @@ class ProduceHandlers:
         response = ProduceResponse(
             responses=[self._append_topic(topic, request, context, appends) for topic in request.topic_data]
         )
-        if request.acks == -1 and not all(append.partition.is_committed(append.info) for append in appends):
+        if request.acks == -1 and not all(_is_settled(append) for append in appends):
             await self._wait_until_committed(appends, request.timeout_ms)
         if request.acks == 0:
             for partition in _failed(response):
@@ -124,14 +129,22 @@ class ProduceHandlers:
         ):
             while True:
                 waiter.rearm()
-                waiting = [append for append in waiting if not append.partition.is_committed(append.info)]
+                waiting = [append for append in waiting if not _is_settled(append)]
                 if not waiting or self._partitions.stopping:
                     break
                 await waiter.wait()
         for append in waiting:
-            if not append.partition.is_committed(append.info):
-                append.response.error_code = ErrorCode.REQUEST_TIMED_OUT
-                append.response.base_offset = -1
+            if not _is_settled(append):
+                append.fail(ErrorCode.REQUEST_TIMED_OUT)
+
+
+def _is_settled(append: _Append) -> bool:
+    """Whether there is nothing to wait for: committed, or this broker no longer leads the partition."""
+    try:
+        return append.partition.is_committed(append.info)
+    except ApiError as error:
+        append.fail(error.code)
+        return True
 
 
 def _error_response(index: int, error: ApiError) -> _PartitionResponse:

@@ -161,6 +161,8 @@ class Partition:
             )
 
     def is_committed(self, info: AppendInfo) -> bool:
+        """Whether every in-sync replica holds it; ApiError if this replica may not speak for them any more."""
+        self.ensure_leader()
         return self.high_watermark > info.last_offset
 
     def _advance_high_watermark(self) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import pytest
 
@@ -31,52 +35,106 @@ Numbered = Callable[..., list[Message]]
 UniqueName = Callable[[str], str]
 StartBroker = Callable[..., BrokerProcess]
 
+ValueT = TypeVar("ValueT")
+
 CONFLUENT, KAFKA_PYTHON, AIOKAFKA = ConfluentClient(), KafkaPythonClient(), AiokafkaClient()
 EARLIEST: dict[str, Setting] = {"auto.offset.reset": "earliest"}
 # The clients' default is three seconds, which the case with all of them together keeps.
 QUICK: dict[str, Setting] = {**EARLIEST, "heartbeat.interval.ms": 300}
 
 
+class Member:
+    """A consumer that a thread of its own polls all the time, as applications do.
+
+    Members that one thread polls in turn would keep one another waiting in a rebalance; two of kafka-python's never
+    come to an end of it.
+    """
+
+    def __init__(self, consumer: Consumer, topic: str) -> None:
+        self.records: list[Consumed] = []
+        self.owned: set[TopicPartition] = set()
+        self.failure: KafkaFailure | None = None
+        self._consumer = consumer
+        self._calls: SimpleQueue[tuple[Callable[[Consumer], object], Future[object]]] = SimpleQueue()
+        self._leaving = threading.Event()
+        consumer.subscribe(topic)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[[Consumer], ValueT]) -> ValueT:
+        """Let the member's thread, which alone may use the consumer, call the function with it."""
+        answer: Future[object] = Future()
+        self._calls.put((function, answer))
+        return answer.result(60.0)  # type: ignore[return-value]
+
+    def leave(self) -> None:
+        self._leaving.set()
+        self._thread.join(60.0)
+        assert not self._thread.is_alive(), "the consumer did not close"
+
+    def _run(self) -> None:
+        try:
+            while not self._leaving.is_set() and self.failure is None:
+                try:
+                    self.records += self._consumer.poll(0.2)
+                except KafkaFailure as failure:
+                    self.failure = failure
+                self.owned = self._consumer.assignment()
+                self._answer_calls()
+        finally:
+            self._consumer.close()
+
+    def _answer_calls(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                function, answer = self._calls.get_nowait()
+                try:
+                    answer.set_result(function(self._consumer))
+                except BaseException as error:
+                    answer.set_exception(error)
+
+
 class Group:
-    """Members of one group, polled in turn by one thread; keeps every record that any of them got."""
+    """The members of one group, and every record that any of them got, also those that left."""
 
     def __init__(self, topic: str, partitions: int) -> None:
         self.topic = topic
         self.partitions = {TopicPartition(topic, index) for index in range(partitions)}
-        self.members: list[Consumer] = []
-        self.records: list[Consumed] = []
+        self.members: list[Member] = []
+        self._everybody: list[Member] = []
 
-    def join(self, consumer: Consumer) -> Consumer:
-        consumer.subscribe(self.topic)
-        self.members.append(consumer)
-        return consumer
+    def join(self, consumer: Consumer) -> Member:
+        member = Member(consumer, self.topic)
+        self.members.append(member)
+        self._everybody.append(member)
+        return member
 
-    def leave(self, consumer: Consumer) -> None:
-        self.members.remove(consumer)
-        consumer.close()
-
-    def poll(self) -> None:
-        for member in self.members:
-            self.records += member.poll(0.1)
+    def leave(self, member: Member) -> None:
+        self.members.remove(member)
+        member.leave()
 
     def settle(self, deadline_s: float = 40.0) -> list[set[TopicPartition]]:
-        """Poll until every partition has one owner and every member has some, for three rounds in a row."""
-        deadline = time.monotonic() + deadline_s
-        settled_rounds = 0
-        while settled_rounds < 3:
-            self.poll()
-            owned = [member.assignment() for member in self.members]
-            together = sum(map(len, owned))
-            fits = all(owned) and together == len(self.partitions) and set().union(*owned) == self.partitions
-            settled_rounds = settled_rounds + 1 if fits else 0
-            assert time.monotonic() < deadline, f"the group did not settle: {owned}"
-        return owned
+        """Wait until every partition has one owner and every member has some; who owns what."""
+
+        def owned() -> list[set[TopicPartition]]:
+            failures = [member.failure for member in self.members if member.failure is not None]
+            assert not failures, failures
+            return [member.owned for member in self.members]
+
+        def fits(owned: list[set[TopicPartition]]) -> bool:
+            together = set().union(*owned)
+            return all(owned) and sum(map(len, owned)) == len(together) and together == self.partitions
+
+        return poll_until(owned, fits, deadline_s=deadline_s, what="an assignment of all partitions")
 
     def await_values(self, expected: set[bytes], deadline_s: float = 30.0) -> None:
-        deadline = time.monotonic() + deadline_s
-        while missing := expected - {record.value for record in self.records if record.value is not None}:
-            self.poll()
-            assert time.monotonic() < deadline, f"{len(missing)} records never came, e.g. {sorted(missing)[:5]}"
+        """Wait until the members have got all of these values between them."""
+
+        def missing() -> list[bytes]:
+            got = {record.value for member in self._everybody for record in member.records}
+            return sorted(expected - got)
+
+        poll_until(missing, lambda values: not values, deadline_s=deadline_s, what="every record")
 
 
 @pytest.fixture
@@ -138,8 +196,12 @@ def test_partitions_move_and_nothing_is_lost(
         producer.send(group.topic, sent[600:])
         assert group.settle() == [group.partitions]
         group.await_values(values(sent))
-        first.commit()
-        assert [first.committed(partition) for partition in sorted(group.partitions)] == [150] * 6
+        first.call(lambda consumer: consumer.commit())
+        committed = [
+            first.call(lambda consumer, asked=partition: consumer.committed(asked))  # type: ignore[misc]
+            for partition in sorted(group.partitions)
+        ]
+        assert committed == [150] * 6
 
 
 @pytest.mark.slow
@@ -179,12 +241,12 @@ def test_static_member_comes_back_to_its_partitions_without_a_rebalance(
     group = group_of(4)
     group_id = unique_name("static")
 
-    def member(instance_id: str) -> Consumer:
+    def consumer(instance_id: str) -> Consumer:
         return client.consumer(bootstrap_server, group_id, {**QUICK, "group.instance.id": instance_id})
 
-    group.join(member("one"))
+    group.join(consumer("one"))
     group.settle()
-    second = group.join(member("two"))
+    second = group.join(consumer("two"))
     first_owns, second_owns = group.settle()
     assert admin.describe_group(group_id).instance_ids == {"one", "two"}
 
@@ -193,7 +255,7 @@ def test_static_member_comes_back_to_its_partitions_without_a_rebalance(
     described = admin.describe_group(group_id)
     assert (described.state, described.instance_ids) == ("Stable", {"one", "two"})
 
-    group.join(member("two"))
+    group.join(consumer("two"))
     assert group.settle() == [first_owns, second_owns]
     sent = numbered(40, partitions=4)
     with client.producer(bootstrap_server) as producer:
@@ -212,19 +274,9 @@ def test_second_owner_of_an_instance_id_fences_the_first(
     group.settle()
     group.members.remove(first)
     group.join(CONFLUENT.consumer(bootstrap_server, group_id, settings))
-
-    def fenced() -> str:
-        group.poll()
-        try:
-            first.poll(0.05)
-        except KafkaFailure as failure:
-            return str(failure)
-        return ""
-
-    try:
-        assert "fenced" in poll_until(fenced, bool, what="the first member's error")
-    finally:
-        first.close()
+    failure = poll_until(lambda: first.failure, bool, what="the first member's error")
+    assert "fenced" in str(failure)
+    first.leave()
     assert group.settle() == [group.partitions]
 
 
@@ -309,7 +361,6 @@ def test_killed_member_loses_its_partitions_when_its_session_ends(
     try:
 
         def shared() -> list[int]:
-            group.poll()
             return sorted(map(len, admin.describe_group(group_id).assignments.values()))
 
         poll_until(shared, lambda counts: counts == [2, 2], deadline_s=40.0)
@@ -371,16 +422,15 @@ def test_first_rebalance_waits_for_members_and_a_full_group_takes_no_more(
         with CONFLUENT.consumer(broker.bootstrap_server, unique_name("early"), QUICK) as early:
             early.subscribe(topic)
             poll_until(lambda: (early.poll(0.05), early.assignment())[1], bool)
-        members = [CONFLUENT.consumer(broker.bootstrap_server, group_id, QUICK) for _ in range(2)]
+        members = [
+            Member(CONFLUENT.consumer(broker.bootstrap_server, group_id, QUICK), topic) for _ in range(2)
+        ]
         for member in members:
-            stack.callback(member.close)
-            member.subscribe(topic)
+            stack.callback(member.leave)
         started = time.monotonic()
 
         def owned() -> list[int]:
-            for member in members:
-                member.poll(0.05)
-            return [len(member.assignment()) for member in members]
+            return [len(member.owned) for member in members]
 
         # Both are in the first generation: neither ever owns all four partitions.
         first_seen = poll_until(owned, any)
@@ -389,16 +439,7 @@ def test_first_rebalance_waits_for_members_and_a_full_group_takes_no_more(
         assert max(first_seen) <= 2
         poll_until(owned, lambda counts: counts == [2, 2])
 
-        third = CONFLUENT.consumer(broker.bootstrap_server, group_id, QUICK)
-        stack.callback(third.close)
-        third.subscribe(topic)
-
-        def refused() -> str:
-            owned()
-            try:
-                third.poll(0.05)
-            except KafkaFailure as failure:
-                return failure.name
-            return ""
-
-        assert poll_until(refused, bool) == "GROUP_MAX_SIZE_REACHED"
+        third = Member(CONFLUENT.consumer(broker.bootstrap_server, group_id, QUICK), topic)
+        stack.callback(third.leave)
+        failure = poll_until(lambda: third.failure, bool)
+        assert failure is not None and failure.name == "GROUP_MAX_SIZE_REACHED"

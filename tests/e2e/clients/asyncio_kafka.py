@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import aiokafka
@@ -95,25 +94,18 @@ class _EventLoop:
         async def run() -> ResultT:
             return await asyncio.wait_for(_awaited(function), deadline_s)
 
-        return _translated(self.submit(run()).result, deadline_s + 5.0)
-
-    def submit(self, coroutine: Coroutine[Any, Any, ResultT]) -> Future[ResultT]:
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return asyncio.run_coroutine_threadsafe(run(), self._loop).result(deadline_s + 5.0)
+        except aiokafka_errors.KafkaError as error:
+            code = getattr(error, "errno", None)
+            raise KafkaFailure(code if isinstance(code, int) else -1000, repr(error)) from error
 
     def close(self) -> None:
         assert self._loop is not None and self._stop is not None
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_DEADLINE_S)
-
-
-def _translated(result: Callable[[float], ResultT], deadline_s: float) -> ResultT:
-    try:
-        return result(deadline_s)
-    except aiokafka_errors.KafkaError as error:
-        code = getattr(error, "errno", None)
-        raise KafkaFailure(code if isinstance(code, int) else -1000, repr(error)) from error
 
 
 async def _awaited(function: Callable[[], Awaitable[ResultT]]) -> ResultT:
@@ -280,7 +272,6 @@ class AiokafkaConsumer(Closing):
     def __init__(self, configuration: dict[str, Any]) -> None:
         self._loop = _EventLoop()
         self._consumer = self._loop.call(lambda: self._start(configuration))
-        self._fetching: Future[Any] | None = None
         self._closed = False
 
     @staticmethod
@@ -292,8 +283,6 @@ class AiokafkaConsumer(Closing):
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            if self._fetching is not None:
-                self._fetching.cancel()
             self._loop.call(self._consumer.stop)
             self._loop.close()
 
@@ -316,15 +305,7 @@ class AiokafkaConsumer(Closing):
         return {TopicPartition(*partition) for partition in self._inside(self._consumer.assignment)}
 
     def poll(self, timeout_s: float = 0.1) -> list[Consumed]:
-        # getmany() outlasts its own timeout during a rebalance, which may wait for another member of the same
-        # case; so the case waits for it no longer than asked and takes its result at a later poll.
-        if self._fetching is None:
-            self._fetching = self._loop.submit(self._consumer.getmany(timeout_ms=int(timeout_s * 1000)))
-        try:
-            fetched = _translated(self._fetching.result, timeout_s + 0.1)
-        except TimeoutError:
-            return []
-        self._fetching = None
+        fetched = self._loop.call(lambda: self._consumer.getmany(timeout_ms=int(timeout_s * 1000)))
         return [_consumed(record) for records in fetched.values() for record in records]
 
     def seek(self, partition: TopicPartition, offset: int) -> None:

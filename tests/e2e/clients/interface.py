@@ -8,7 +8,7 @@ nothing by itself, so an unset setting has the library's own default.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self, TypeVar
@@ -194,14 +194,14 @@ def poll_until(
         time.sleep(pause_s)
 
 
-def consume(consumers: Consumer | Sequence[Consumer], count: int, *, deadline_s: float = 30.0) -> list[Consumed]:
-    """Poll until ``count`` records have come in all; AssertionError says how many came by the deadline."""
-    several = [consumers] if not isinstance(consumers, Sequence) else consumers
+def consume(consumer: Consumer, count: int, *, deadline_s: float = 30.0) -> list[Consumed]:
+    """Poll until ``count`` records or more have come; AssertionError says how many came by the deadline."""
     records: list[Consumed] = []
     deadline = time.monotonic() + deadline_s
     while len(records) < count:
-        for consumer in several:
-            records += consumer.poll(0.1)
+        records += consumer.poll(0.5)
         if time.monotonic() > deadline:
-            raise AssertionError(f"{len(records)} of {count} records came within {deadline_s} s: {records[-3:]!r}")
+            raise AssertionError(
+                f"{len(records)} of {count} records came within {deadline_s} s: {records[-3:]!r}"
+            )
     return records

@@ -16,7 +16,7 @@ from wire.framing import FrameReader
 from wire.headers import decode_request, encode_response
 from wire.messages.api_versions import ApiVersionsResponse
 from wire.messages.metadata import MetadataResponse
-from wire.schema import Payload, Response
+from wire.schema import Response
 
 Answer = Callable[[int], Response | None]
 """What a broker says to a request, by its API key; None: nothing, for ever."""
@@ -73,7 +73,9 @@ async def _serve(connection: Connection, answer: Answer) -> None:
             assert response is not None
             version = header.request_api_version
             parts = encode_response(response, version, header.correlation_id)
-            await connection.send([part for part in parts if not isinstance(part, Payload)])
+            await connection.send(
+                [part for part in parts if isinstance(part, bytes | bytearray | memoryview)]
+            )
     except ConnectionLost:
         return
     finally:
