@@ -177,8 +177,7 @@ async def test_a_produce_that_waits_when_its_topic_is_deleted_is_answered(
 
         nursery.start_soon(ask)
         await wait_all_tasks_blocked()
-        with trio.fail_after(1):
-            setting.replicas.remove_topic("t")
+        setting.replicas.remove_topic("t")
 
 
 async def test_a_failed_append_with_acks_0_asks_to_close_the_connection(setting: Setting) -> None:

@@ -1,0 +1,279 @@
+"""``python -m tests.bench [--quick] [--json FILE]``: one table from one run, with ratios and the goals of the project.
+
+Every line stands beside a reference measured in the same run on the same machine: these machines are shared, so a
+ratio says something and a bare number little. The best of several rounds counts, on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import trio
+
+from kbroker.client import BrokerClient
+from kbroker.world import ConnectionLost, OsNetwork
+from tests.bench import codec
+from tests.bench.references import disk_mb_per_s, mock_cluster, run_workload, sendfile_mb_per_s
+from tests.broker_process import BrokerProcess
+from tests.running_broker import batch, create_topic
+from wire.messages.produce import ProduceRequest, ProduceResponse
+
+SIZES = {"100 B": 100, "1 KiB": 1024, "10 KiB": 10 * 1024}
+RECORDS = {"100 B": 600_000, "1 KiB": 300_000, "10 KiB": 40_000}
+QUICK_SHARE = 5
+START_DEADLINE_S = 30
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; ``ratio`` is value to reference, and ``goal`` what the ratio (or value) is to be."""
+
+    what: str
+    value: str
+    reference: str = ""
+    ratio: str = ""
+    goal: str = ""
+    met: str = ""
+
+
+class Bench:
+    """Collects lines; ``quick`` makes everything a fifth as long, and noisier."""
+
+    def __init__(self, directory: Path, *, quick: bool) -> None:
+        self.directory = directory
+        self.rounds = 1 if quick else 3
+        self.share = QUICK_SHARE if quick else 1
+        self.quick = quick
+        self.lines: list[Line] = []
+
+    def add(
+        self,
+        what: str,
+        value: float,
+        unit: str,
+        *,
+        reference: float | None = None,
+        reference_name: str = "",
+        at_least: float | None = None,
+        at_most: float | None = None,
+    ) -> None:
+        """One line; the goal is on the ratio where there is a reference, else on the value itself."""
+        compared = value if reference is None else value / reference
+        goal = met = ""
+        if at_least is not None:
+            goal, met = f"≥ {at_least:g}", "yes" if compared >= at_least else "no"
+        if at_most is not None:
+            goal, met = f"≤ {at_most:g}", "yes" if compared <= at_most else "no"
+        line = Line(
+            what=what,
+            value=f"{value:,.1f} {unit}" if value < 1000 else f"{value:,.0f} {unit}",
+            reference="" if reference is None else f"{reference_name} {reference:,.1f}",
+            ratio="" if reference is None else f"{compared:.2f}",
+            goal=goal,
+            met=met,
+        )
+        self.lines.append(line)
+        print(_row(line), flush=True)
+
+    def best(
+        self, measure: Callable[[int], dict[str, float]], key: str, *, least: bool = False
+    ) -> dict[str, float]:
+        """The best of the rounds, by ``key``."""
+        found = [measure(number) for number in range(self.rounds)]
+        return (min if least else max)(found, key=lambda measured: measured[key])
+
+    def broker(self, name: str, **overrides: str) -> BrokerProcess:
+        return BrokerProcess(self.directory / name, overrides=overrides)
+
+    # Throughput and latency
+
+    def throughput(self) -> None:
+        sendfile = max(sendfile_mb_per_s(self.directory, 512 // self.share) for _ in range(self.rounds))
+        disk = max(disk_mb_per_s(self.directory, 1024 // self.share) for _ in range(self.rounds))
+        self.add("reference: 1 MiB writes to the disk", disk, "MB/s")
+        self.add("reference: sendfile over loopback", sendfile, "MB/s")
+        for label, size in SIZES.items():
+            self._throughput_of(label, size, RECORDS[label] // self.share, disk, sendfile)
+
+    def _throughput_of(self, label: str, size: int, count: int, disk: float, sendfile: float) -> None:
+        def work(kind: str, bootstrap: str) -> Callable[[int], dict[str, float]]:
+            return lambda number: run_workload(
+                kind=kind, bootstrap=bootstrap, topic=f"bench-{size}-{number}", size=size, count=count
+            )
+
+        with mock_cluster() as mock:
+            mock_produce = self.best(work("produce", mock), "mb_per_s")["mb_per_s"]
+        with mock_cluster() as mock:
+            # The mock keeps little: what its client takes is measured on what is there.
+            run_workload(kind="produce", bootstrap=mock, topic="bench", size=size, count=count)
+        with self.broker(f"throughput-{size}").start() as broker:
+            produced = self.best(work("produce", broker.bootstrap_server), "mb_per_s")
+            consumed = self.best(work("consume", broker.bootstrap_server), "mb_per_s")
+        slower, name = min((disk, "disk"), (mock_produce, "mock"))
+        self.add(
+            f"produce {label}, acks=1, linger 5 ms",
+            produced["mb_per_s"],
+            "MB/s",
+            reference=slower,
+            reference_name=name,
+            at_least=0.7 if label == "1 KiB" else None,
+        )
+        self.add(f"produce {label}", produced["records_per_s"], "records/s")
+        self.add(
+            f"consume {label}",
+            consumed["mb_per_s"],
+            "MB/s",
+            reference=sendfile,
+            reference_name="sendfile",
+            at_least=0.5 if label == "1 KiB" else None,
+        )
+        self.add(f"consume {label}", consumed["records_per_s"], "records/s")
+
+    def latency(self) -> None:
+        count = 5000 // self.share
+
+        def work(bootstrap: str) -> Callable[[int], dict[str, float]]:
+            return lambda number: run_workload(
+                kind="round_trip", bootstrap=bootstrap, topic=f"latency-{number}", size=100, count=count
+            )
+
+        with mock_cluster() as mock, self.broker("latency").start() as broker:
+            reference = self.best(work(mock), "p50_us", least=True)
+            measured = self.best(work(broker.bootstrap_server), "p50_us", least=True)
+        self.add(
+            "single record, acks=1, p50",
+            measured["p50_us"],
+            "µs",
+            reference=reference["p50_us"],
+            reference_name="mock",
+            at_most=3,
+        )
+        self.add(
+            "single record, acks=1, p99",
+            measured["p99_us"],
+            "µs",
+            reference=reference["p99_us"],
+            reference_name="mock",
+        )
+
+    # Start and size
+
+    def start_up(self) -> None:
+        times = []
+        for number in range(self.rounds * 2):
+            with self.broker(f"start-{number}") as broker:
+                started = time.perf_counter()
+                broker.launch()
+                trio.run(_first_acknowledged_record, broker.port)
+                times.append(time.perf_counter() - started)
+        self.add("start-up to the first acknowledged record", min(times), "s", at_most=0.7)
+
+    def memory(self) -> None:
+        with self.broker("memory").start() as broker:
+            time.sleep(1)
+            self.add("resident memory, idle", broker.resident_bytes() / 2**20, "MiB", at_most=60)
+            trio.run(_create_partitions, broker.port, 10, 100)
+            self.add("resident memory, 1,000 partitions", broker.resident_bytes() / 2**20, "MiB")
+
+    def many_partitions(self) -> None:
+        topics = 100 // self.share
+        with self.broker("many") as broker:
+            broker.start()
+            trio.run(_create_partitions, broker.port, topics, 100)
+            broker.terminate()
+            started = time.perf_counter()
+            broker.start(deadline_s=120)
+            seconds = time.perf_counter() - started
+            self.add(f"restart with {topics * 100:,} partitions, until ready", seconds, "s", at_most=10)
+            self.add(f"resident memory, {topics * 100:,} partitions", broker.resident_bytes() / 2**20, "MiB")
+
+    def codecs(self) -> None:
+        for row in codec.run(0.1 if self.quick else 0.4):
+            what = f"codec: {row.operation} {row.message}"
+            self.lines.append(
+                Line(
+                    what=what,
+                    value=f"{row.compiled_us:.2f} µs",
+                    reference="construct / kio",
+                    ratio=f"{row.times_construct:.1f}x / {row.times_kio:.2f}x faster",
+                    goal="≥ 8x / > 1x",
+                    met=("yes" if row.times_construct >= 8 else "no")
+                    + " / "
+                    + ("yes" if row.times_kio > 1 else "no"),
+                )
+            )
+            print(_row(self.lines[-1]), flush=True)
+
+
+async def _first_acknowledged_record(port: int) -> None:
+    """As soon as the port answers: create a topic, append one record with acks=1."""
+    with trio.fail_after(START_DEADLINE_S):
+        while True:
+            try:
+                client = await BrokerClient.connect(OsNetwork(), "127.0.0.1", port)
+                break
+            except ConnectionLost:
+                await trio.sleep(0.005)
+        async with client:
+            await create_topic(client, "first")
+            data = ProduceRequest.TopicProduceData(
+                name="first",
+                partition_data=[
+                    ProduceRequest.TopicProduceData.PartitionProduceData(index=0, records=batch(b"x"))
+                ],
+            )
+            request = ProduceRequest(acks=1, timeout_ms=1000, topic_data=[data])
+            response = await client.request(request, ProduceResponse, version=12)
+            assert response.responses[0].partition_responses[0].error_code == 0
+
+
+async def _create_partitions(port: int, topics: int, partitions: int) -> None:
+    async with await BrokerClient.connect(OsNetwork(), "127.0.0.1", port) as client:
+        for number in range(topics):
+            await create_topic(client, f"many-{number}", partitions)
+
+
+COLUMNS = (52, 20, 22, 22, 12, 10)
+
+
+def _row(line: Line) -> str:
+    cells = (line.what, line.value, line.reference, line.ratio, line.goal, line.met)
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, COLUMNS, strict=True)).rstrip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a fifth of the work, one round: noisy")
+    parser.add_argument("--json", metavar="FILE", help="write the lines as JSON too")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=["throughput", "latency", "start_up", "memory", "many_partitions", "codecs"],
+    )
+    options = parser.parse_args()
+    print(_row(Line("", "value", "reference", "ratio", "goal", "met")))
+    with tempfile.TemporaryDirectory(prefix="kbroker-bench-", dir=Path.cwd()) as directory:
+        bench = Bench(Path(directory), quick=options.quick)
+        for part in options.only or (
+            "start_up",
+            "memory",
+            "latency",
+            "throughput",
+            "many_partitions",
+            "codecs",
+        ):
+            getattr(bench, part)()
+    if options.json:
+        Path(options.json).write_text(
+            json.dumps([asdict(line) for line in bench.lines], indent=1, ensure_ascii=False)
+        )
+
+
+if __name__ == "__main__":
+    main()
