@@ -18,11 +18,11 @@ _SCAN_CHUNK_BYTES = 1 << 20
 
 
 def walk_headers(
-    handle: FileHandle, position: int, end: int, *, offset_min: int
+    handle: FileHandle, position: int, end: int, *, offset_min: int, offset_max: int
 ) -> Iterator[tuple[int, BatchHeader]]:
     """(position, header) of every batch in [position, end), both at batch boundaries.
 
-    `offset_min` is the least offset that the first batch may have.
+    `offset_min` and `offset_max` are the least and the largest offset that may occur.
     """
     chunk = b""
     chunk_position = position
@@ -33,6 +33,9 @@ def walk_headers(
                 chunk = file.pread(min(_WALK_CHUNK_BYTES, end - position), position)
                 chunk_position, at = position, 0
             header = _plausible_header(handle.path, chunk, at, position, offset_min)
+            if header.last_offset > offset_max:
+                reason = f"offset {header.last_offset} is beyond {offset_max}"
+                raise LogCorruptError(handle.path, position, reason)
             next_position = position + header.size_bytes
             if next_position > end:
                 raise LogCorruptError(handle.path, position, f"batch of {header.size_bytes} bytes is cut off")
@@ -119,5 +122,5 @@ def _plausible_header(
         raise LogCorruptError(path, position, str(error)) from None
     if header.base_offset < offset_min or header.last_offset_delta < 0:
         reason = f"offsets {header.base_offset} to {header.last_offset} after {offset_min - 1}"
-        raise LogCorruptError(path, position, reason, overlap=True)
+        raise LogCorruptError(path, position, reason, overlapping_offset=header.base_offset)
     return header

@@ -44,15 +44,16 @@ class IncompatibleDirectoryError(Exception):
 class LogCorruptError(Exception):
     """A place in a segment file is not the start of a plausible record batch.
 
-    With `overlap` it is a batch, but its offsets do not ascend: the one before may be the damaged one.
+    `overlapping_offset` is set when there is a batch, but one that begins before the one in front of it
+    ends: either of the two may be the damaged one.
     """
 
-    def __init__(self, path: str, position: int, reason: str, *, overlap: bool = False) -> None:
+    def __init__(self, path: str, position: int, reason: str, *, overlapping_offset: int | None = None) -> None:
         super().__init__(f"{path} at byte {position}: {reason}")
         self.path = path
         self.position = position
         self.reason = reason
-        self.overlap = overlap
+        self.overlapping_offset = overlapping_offset
 
 
 class CorruptIndexError(Exception):

@@ -25,6 +25,7 @@ from storage.file_names import (
     TRANSACTION_INDEX_SUFFIX,
     offset_of_file_name,
 )
+from storage.index_file import INT32_MAX
 from storage.partition_metadata import PARTITION_METADATA
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,9 @@ def _next_offset(cache: FileCache, path: str, base_offset: int) -> int:
     handle = FileHandle(cache, path)
     next_offset = base_offset
     try:
-        for _, header in walk_headers(handle, 0, handle.file().size(), offset_min=base_offset):
+        for _, header in walk_headers(
+            handle, 0, handle.file().size(), offset_min=base_offset, offset_max=base_offset + INT32_MAX
+        ):
             next_offset = header.next_offset
     except LogCorruptError as error:
         logger.error("A finished segment is damaged: %s", error)

@@ -350,9 +350,13 @@ class SegmentRecovery:
                 self.next_offset = header.next_offset
                 self.cut_position = position + header.size_bytes
         except LogCorruptError as error:
-            if error.overlap and before_gap is not None:
-                # Of two batches that contradict each other, the one that also left a gap has the wrong offset
-                # (which no CRC covers).
+            if (
+                before_gap is not None
+                and error.overlapping_offset is not None
+                and error.overlapping_offset >= before_gap[1]
+            ):
+                # The batch before left a gap, and this one would fit there: the one before has the wrong
+                # offset (which no CRC covers).
                 self.cut_position, self.next_offset = before_gap
                 self.has_suspect_content = True
             return error

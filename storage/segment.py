@@ -21,6 +21,7 @@ from storage.file_names import (
 )
 from storage.file_slice import FileSlice
 from storage.filesystem import Buffer
+from storage.index_file import INT32_MAX
 from storage.log_config import LogConfig
 from storage.offset_index import OffsetIndex
 from storage.time_index import NO_TIMESTAMP, TimeIndex, TimestampOffset
@@ -53,6 +54,7 @@ class Segment:
         "_bytes_since_index_entry",
         "_cache",
         "_created_ms",
+        "_damaged",
         "_directory",
         "_first_timestamp",
         "_index_interval_bytes",
@@ -102,6 +104,7 @@ class Segment:
         self._offset_index: OffsetIndex | None = None
         self._time_index: TimeIndex | None = None
         self._bytes_since_index_entry = 0
+        self._damaged = False
         self._first_timestamp: int | None = None
         self._largest: TimestampOffset | None = (
             None if size_bytes else TimestampOffset(NO_TIMESTAMP, base_offset)
@@ -201,10 +204,14 @@ class Segment:
         self.rebuild_indexes()
 
     def rebuild_indexes(self) -> None:
-        """Write offset and time index anew from the batch headers."""
+        """Write offset and time index anew from the batch headers, as far as these can be read."""
         self.start_indexing()
-        for position, header in self.walk():
-            self.index_batch(position, header)
+        try:
+            for position, header in self.walk():
+                self.index_batch(position, header)
+        except LogCorruptError as error:
+            logger.error("Indexes end where the segment is damaged: %s", error)
+            self._damaged = True
         self.finish_indexing()
 
     def start_indexing(self) -> None:
@@ -252,7 +259,9 @@ class Segment:
     def retention_timestamp(self) -> int:
         """What retention.ms counts from: the largest timestamp, or the time of the last write."""
         timestamp = self.largest.timestamp
-        return timestamp if timestamp >= 0 else self._cache.filesystem.modified_ms(self.handle.path)
+        if timestamp >= 0 and not self._damaged:
+            return timestamp
+        return max(timestamp, self._cache.filesystem.modified_ms(self.handle.path))
 
     def first_timestamp(self) -> int:
         """Largest timestamp of the first batch, or -1."""
@@ -346,7 +355,13 @@ class Segment:
 
     def walk(self, position: int = 0) -> Iterator[tuple[int, BatchHeader]]:
         """(position, header) of the batches from a batch boundary to the end."""
-        return walk_headers(self.handle, position, self.size_bytes, offset_min=self.base_offset)
+        return walk_headers(
+            self.handle,
+            position,
+            self.size_bytes,
+            offset_min=self.base_offset,
+            offset_max=self.base_offset + INT32_MAX,
+        )
 
     def position_of(self, offset: int) -> int | None:
         """Where the first batch that contains `offset` or begins behind it starts; None if there is none."""

@@ -31,9 +31,11 @@ class BrokerWithEndpoints(Protocol):
     def endpoints(self) -> Mapping[str, ListenerEndpoint]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestContext:
-    """What a handler may know about a request besides its body.
+    """What a handler may know about a request besides its body; nobody changes it.
+
+    (Not frozen: that would make it three times as slow to build, for every request.)
 
     ``local_host`` is the address that the client used to reach this connection, as the broker's side
     of the socket sees it; it stands in for the host of listeners without ``advertised.listeners``.

@@ -376,6 +376,7 @@ class TestHousekeeping:
         manager.close()
 
 
+@pytest.mark.slow
 def test_logs_far_beyond_the_descriptor_limit(tmp_path: Path) -> None:
     """In a process of its own, which may open 64 files: 300 logs, all written, read, reopened."""
     program = f"""
