@@ -48,7 +48,9 @@ class LogCorruptError(Exception):
     ends: either of the two may be the damaged one.
     """
 
-    def __init__(self, path: str, position: int, reason: str, *, overlapping_offset: int | None = None) -> None:
+    def __init__(
+        self, path: str, position: int, reason: str, *, overlapping_offset: int | None = None
+    ) -> None:
         super().__init__(f"{path} at byte {position}: {reason}")
         self.path = path
         self.position = position

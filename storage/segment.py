@@ -177,7 +177,9 @@ class Segment:
         """Retention relies on the last entry, so it must be one that the log confirms."""
         if index.entry_count:
             if not self._confirms(index.last):
-                raise CorruptIndexError(f"{index.path} ends with {index.last}, which the log does not confirm")
+                raise CorruptIndexError(
+                    f"{index.path} ends with {index.last}, which the log does not confirm"
+                )
         elif self.size_bytes and self.first_timestamp() > NO_TIMESTAMP:
             raise CorruptIndexError(f"{index.path} is empty, the log is not")
 
@@ -221,6 +223,7 @@ class Segment:
         self._bytes_since_index_entry = 0
         self._largest = TimestampOffset(NO_TIMESTAMP, self.base_offset)
         self._first_timestamp = None
+        self._damaged = False
         self.unsynced_indexes = True
 
     def index_batch(self, position: int, header: BatchHeader) -> None:

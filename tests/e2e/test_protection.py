@@ -260,7 +260,8 @@ def test_frame_over_the_configured_limit_is_refused(start_broker: StartBroker) -
 
 
 def test_bound_on_queued_request_bytes_delays_and_loses_nothing(start_broker: StartBroker) -> None:
-    broker = start_broker(overrides={"queued.max.request.bytes": 1_000_000}).start()
+    limits = {"socket.request.max.bytes": 1_000_000, "queued.max.request.bytes": 1_000_000}
+    broker = start_broker(overrides=limits).start()
     block = random.Random(3).randbytes(600_000)
     failures: list[BaseException] = []
 

@@ -151,9 +151,7 @@ class Round:
             first = self.first_log_damage.get(path.name, position)
             self.first_log_damage[path.name] = min(first, position)
             for each in self.batches:
-                if each.file == path.name and any(
-                    each.position + field in touched for field in _UNPROTECTED
-                ):
+                if each.file == path.name and any(each.position + field in touched for field in _UNPROTECTED):
                     self.damaged_offsets.add(each.base_offset)
 
     # Checking
@@ -198,7 +196,9 @@ class Round:
         while offset < log.log_end_offset:
             next_offset = offset + 1
             try:
-                result = log.read(offset, self.random.choice([1, 300, 100_000]), max_offset=log.log_end_offset)
+                result = log.read(
+                    offset, self.random.choice([1, 300, 100_000]), max_offset=log.log_end_offset
+                )
             except ApiError as error:
                 if error.code is not ErrorCode.CORRUPT_MESSAGE:
                     raise

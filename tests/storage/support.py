@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from storage.filesystem import Buffer, File, OsFile, OsFilesystem
+from storage.filesystem import Buffer, OsFile, OsFilesystem
 from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_context import LogContext
@@ -194,7 +194,9 @@ def batch(
     compression: Compression = Compression.NONE,
 ) -> bytearray:
     """A batch as a producer sends it; record n has the timestamp plus n."""
-    records = [Record(index, timestamp + index, key, value) for index, value in enumerate(values or (b"value",))]
+    records = [
+        Record(index, timestamp + index, key, value) for index, value in enumerate(values or (b"value",))
+    ]
     return build_batch(
         records,
         base_offset=0,
@@ -215,7 +217,10 @@ def replicated(
         for index, value in enumerate(values or (b"value",))
     ]
     return build_batch(
-        records, base_offset=base_offset, partition_leader_epoch=leader_epoch, **arguments  # type: ignore[arg-type]
+        records,
+        base_offset=base_offset,
+        partition_leader_epoch=leader_epoch,
+        **arguments,  # type: ignore[arg-type]
     )
 
 

@@ -269,9 +269,7 @@ def test_a_kill_at_every_step_of_a_managers_life(tmp_path: Path) -> None:
         finally:
             manager.abandon()
 
-    def live(
-        path: Path, filesystem: KilledFilesystem, progress: list[str], manager: LogManager
-    ) -> None:
+    def live(path: Path, filesystem: KilledFilesystem, progress: list[str], manager: LogManager) -> None:
         manager.open(node_id=1, cluster_id="cluster")
         manager.load(lambda topic: CONFIG)
         for partition in range(2):

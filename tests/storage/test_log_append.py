@@ -130,9 +130,7 @@ def test_a_batch_must_fit_into_a_segment(tmp_path: Path) -> None:
 def test_timestamps_too_far_in_the_future_are_refused(tmp_path: Path) -> None:
     harness = LogHarness(tmp_path, LogConfig(message_timestamp_after_max_ms=1000))
     harness.log.append_as_leader(batch(timestamp=START_MS + 1000), 0)
-    error = refused(
-        harness, batch(b"a", b"b", b"c", timestamp=START_MS + 999), ErrorCode.INVALID_TIMESTAMP
-    )
+    error = refused(harness, batch(b"a", b"b", b"c", timestamp=START_MS + 999), ErrorCode.INVALID_TIMESTAMP)
     assert isinstance(error, RecordsRejectedError)
     assert [index for index, _ in error.record_errors] == [2]
 
@@ -206,7 +204,16 @@ def test_a_repeated_batch_is_answered_with_its_first_place_and_time(tmp_path: Pa
     harness = LogHarness(tmp_path)
     for sequence in range(0, 18, 3):
         harness.log.append_as_leader(
-            batch(b"a", b"b", b"c", producer_id=7, producer_epoch=0, sequence=sequence, timestamp=START_MS + sequence), 0
+            batch(
+                b"a",
+                b"b",
+                b"c",
+                producer_id=7,
+                producer_epoch=0,
+                sequence=sequence,
+                timestamp=START_MS + sequence,
+            ),
+            0,
         )
     end = harness.log.log_end_offset
     info = harness.log.append_as_leader(
@@ -376,7 +383,9 @@ def test_flush_messages_syncs_every_so_many_records(tmp_path: Path) -> None:
 def test_max_timestamp_of_several_batches(tmp_path: Path) -> None:
     log = LogHarness(tmp_path).log
     info = log.append_as_follower(
-        replicated(0, timestamp=START_MS + 5) + replicated(1, timestamp=START_MS) + replicated(2, timestamp=START_MS)
+        replicated(0, timestamp=START_MS + 5)
+        + replicated(1, timestamp=START_MS)
+        + replicated(2, timestamp=START_MS)
     )
     assert info is not None
     assert info.max_timestamp == START_MS + 5

@@ -144,7 +144,9 @@ def test_the_index_is_sparse(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reopen", [False, True])
 @pytest.mark.parametrize("offset", [0, 1, 2, 3, 10, 11, 28, 29])
 def test_truncation(tmp_path: Path, offset: int, reopen: bool) -> None:
-    harness = LogHarness(tmp_path, LogConfig(segment_bytes=4 * len(batch(b"a", b"b")), index_interval_bytes=1))
+    harness = LogHarness(
+        tmp_path, LogConfig(segment_bytes=4 * len(batch(b"a", b"b")), index_interval_bytes=1)
+    )
     for number in range(15):
         epoch = number // 4
         records = batch(
@@ -240,7 +242,9 @@ class TestRetention:
     def harness(self, tmp_path: Path) -> LogHarness:
         harness = LogHarness(tmp_path, LogConfig(segment_bytes=SIZE, retention_ms=-1))
         for number in range(10):
-            records = batch(timestamp=START_MS + 1000 * number, producer_id=7, producer_epoch=0, sequence=number)
+            records = batch(
+                timestamp=START_MS + 1000 * number, producer_id=7, producer_epoch=0, sequence=number
+            )
             harness.log.append_as_leader(records, number // 5)
         harness.log.update_high_watermark(10)
         return harness

@@ -212,7 +212,13 @@ def test_a_deleted_log_can_still_be_sent(tmp_path: Path) -> None:
 
 
 def test_foreign_directories_are_left_alone(tmp_path: Path) -> None:
-    for name in ("lost+found", "notes", "__cluster_metadata-0", f"a-0.{'f' * 32}-stray", f"a-0.{'f' * 32}-future"):
+    for name in (
+        "lost+found",
+        "notes",
+        "__cluster_metadata-0",
+        f"a-0.{'f' * 32}-stray",
+        f"a-0.{'f' * 32}-future",
+    ):
         (tmp_path / name).mkdir()
     (tmp_path / "metadata.db").write_bytes(b"mine")
     manager = started(tmp_path)

@@ -60,12 +60,16 @@ class LogMachine(RuleBasedStateMachine):
         self.model = Model()
         self.epoch = 0
         self.count = 0
+
     @initialize(
         segment_bytes=st.sampled_from([200, 400, 1000, 5000]), interval=st.sampled_from([1, 100, 300, 4096])
     )
     def begin(self, segment_bytes: int, interval: int) -> None:
         config = LogConfig(
-            segment_bytes=segment_bytes, index_interval_bytes=interval, retention_ms=-1, file_delete_delay_ms=0
+            segment_bytes=segment_bytes,
+            index_interval_bytes=interval,
+            retention_ms=-1,
+            file_delete_delay_ms=0,
         )
         self.harness = LogHarness(self.path, config)
 
@@ -216,9 +220,7 @@ class LogMachine(RuleBasedStateMachine):
         assert (log.log_start_offset, log.log_end_offset) == (self.model.start, self.model.end)
         assert log.recovery_point <= log.log_end_offset
         assert log.log_start_offset <= log.high_watermark <= log.log_end_offset
-        assert log.size_bytes == sum(
-            path.stat().st_size for path in self.harness.path.glob("*.log")
-        )
+        assert log.size_bytes == sum(path.stat().st_size for path in self.harness.path.glob("*.log"))
 
     @invariant()
     def records_agree(self) -> None:

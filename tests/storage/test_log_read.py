@@ -304,7 +304,9 @@ class TestTransactions:
             assert {entry[:3] for entry in log.aborted_transactions(0, 210)} == set(expected)
 
     def test_nothing_is_aborted_in_an_empty_read(self, harness: LogHarness) -> None:
-        assert harness.log.read(0, 100, max_offset=0, with_aborted_transactions=True).aborted_transactions == []
+        assert (
+            harness.log.read(0, 100, max_offset=0, with_aborted_transactions=True).aborted_transactions == []
+        )
         assert harness.log.read(0, 100, max_offset=0).aborted_transactions is None
 
     def test_open_transactions_survive_every_kind_of_restart(self, harness: LogHarness) -> None:

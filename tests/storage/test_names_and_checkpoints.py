@@ -34,7 +34,9 @@ def test_segment_file_names() -> None:
     assert offset_of_file_name("00000000000000000042.log.deleted") == 42
 
 
-@pytest.mark.parametrize("name", ["", "leader-epoch-checkpoint", "42.log", "0000000000000000004x.log", "0" * 20])
+@pytest.mark.parametrize(
+    "name", ["", "leader-epoch-checkpoint", "42.log", "0000000000000000004x.log", "0" * 20]
+)
 def test_other_file_names_have_no_offset(name: str) -> None:
     assert offset_of_file_name(name) is None
 
@@ -55,7 +57,8 @@ def test_directory_names(name: str, topic: str, partition: int, mark: str) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["", "orders", "orders-", "-0", "orders-x", "lost+found", "orders-99999999999", "orders-2147483648"]
+    "name",
+    ["", "orders", "orders-", "-0", "orders-x", "lost+found", "orders-99999999999", "orders-2147483648"],
 )
 def test_strange_directory_names(name: str) -> None:
     assert parse_directory_name(name) is None

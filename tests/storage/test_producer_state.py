@@ -66,7 +66,11 @@ class Producers:
         """Append a marker; the last stable offset that the transaction index would record, if it ended something."""
         append = self.state.prepare(producer_id, origin)
         completed = append.append_marker(
-            marker, producer_epoch=epoch, offset=self.next_offset, timestamp=START_MS, transaction_version=version
+            marker,
+            producer_epoch=epoch,
+            offset=self.next_offset,
+            timestamp=START_MS,
+            transaction_version=version,
         )
         stable = self.state.last_stable_offset_after(completed) if completed else None
         self.state.apply(append)
@@ -315,7 +319,9 @@ def test_snapshots_outside_the_log_are_deleted(producers: Producers, tmp_path: P
     assert producers.state.snapshots == [2, 3, 4]
     assert producers.state.end_offset == 4
     assert producers.state.producers[7].last_sequence == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{offset:020d}.snapshot" for offset in (2, 3, 4)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{offset:020d}.snapshot" for offset in (2, 3, 4)
+    ]
     producers.state.truncate_fully_and_start_at(10)
     assert list(tmp_path.iterdir()) == []
     assert not producers.state.producers

@@ -280,9 +280,12 @@ def test_damaged_snapshots_only_cost_time(harness: LogHarness, damage: str, clea
     assert harness.log.append_as_leader(
         batch(b"again", producer_id=7, producer_epoch=0, sequence=24), 9
     ).is_duplicate
-    assert harness.log.append_as_leader(
-        batch(b"next", producer_id=7, producer_epoch=0, sequence=25), 9
-    ).first_offset == 25
+    assert (
+        harness.log.append_as_leader(
+            batch(b"next", producer_id=7, producer_epoch=0, sequence=25), 9
+        ).first_offset
+        == 25
+    )
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -364,7 +367,9 @@ def test_a_damaged_end_after_a_clean_shutdown_is_recovered(harness: LogHarness) 
     assert kinds(harness) == [FindingKind.CORRUPT_LOG]
 
 
-def test_a_damaged_header_after_a_clean_shutdown_is_an_error_for_its_readers_only(harness: LogHarness) -> None:
+def test_a_damaged_header_after_a_clean_shutdown_is_an_error_for_its_readers_only(
+    harness: LogHarness,
+) -> None:
     harness.log.close()
     harness.checkpoint()
     flip(segment_file(harness, 0), 5 * SIZE + 16)

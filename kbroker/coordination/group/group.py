@@ -231,7 +231,6 @@ class Group:
         self.protocol_name = self.select_protocol() if self.members else None
         self.refresh_subscribed_topics()
         self.transition_to(GroupState.COMPLETING_REBALANCE if self.members else GroupState.EMPTY, now_ms)
-        self.pending_sync.clear()
 
     def join_response(
         self, member: Member, *, with_members: bool, skip_assignment: bool = False

@@ -274,6 +274,13 @@ class TestWhoIsServed:
             await settle()
             assert parked.value == "unloaded"
 
+    async def test_stop_ends_run(self) -> None:
+        stage = Stage()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stage.runtime.run)
+            stage.runtime.stop()
+        assert stage.runtime.stopped
+
     async def test_after_unload(self) -> None:
         async with loaded() as (stage, nursery):
             parked = Outcome(nursery, stage.park)
@@ -563,6 +570,23 @@ class TestFailedAppends:
                 await stage.add(1, pending="p")
             await settle()
             assert parked.value == "sorry"
+
+    async def test_parked_call_is_the_machines_to_answer(self) -> None:
+        async with loaded() as (stage, nursery):
+            stage.log.errors.append(ApiError(ErrorCode.NOT_ENOUGH_REPLICAS))
+
+            def append_and_park(machine: Counter, caller: Caller, now_ms: int) -> Result[Any]:
+                machine.parked.append(caller)
+                result: Result[Any] = machine.add(1)
+                result.response = None
+                return result
+
+            parked = Outcome(nursery, lambda: stage.runtime.write(0, append_and_park))
+            await settle()
+            assert not parked.is_done
+            await stage.wake("try again")
+            await settle()
+            assert parked.value == "try again"
 
     async def test_own_record_that_cannot_be_replayed(self) -> None:
         async with loaded() as (stage, nursery):

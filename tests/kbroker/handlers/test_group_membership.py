@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from kbroker.handlers.group_membership import GroupMembershipHandlers
+from tests.kbroker.coordination.group.harness import Origin
 from tests.kbroker.coordination.group.test_service import Stage, serving
 from tests.kbroker.handlers.requests import send
 from wire.errors import ErrorCode
@@ -64,8 +67,6 @@ class Subject:
         return await send(self.handlers.leave_group, request, version)
 
     def described(self) -> DescribeGroupsResponse.DescribedGroup:
-        from tests.kbroker.coordination.group.harness import Origin
-
         return self.stage.groups.describe_groups([GROUP], Origin(6))[0]
 
 
@@ -88,6 +89,24 @@ async def test_join(subject: Subject, version: int) -> None:
     assert response.protocol_type == (None if version < 7 else "consumer")
     assert response.member_id.startswith("test-"), "made of the client id"
     assert subject.described().members[0].client_host == "/127.0.0.1"
+
+
+@pytest.mark.parametrize("version", range(10))
+async def test_join_that_is_broken_off(subject: Subject, version: int) -> None:
+    await subject.stage.member()
+    member_id = (await subject.join(4)).member_id
+    responses = []
+
+    async def join() -> None:
+        responses.append(await subject.join(version, member_id))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(join)
+        await trio.testing.wait_all_tasks_blocked()
+        subject.stage.groups.unload(subject.stage.groups.partition_for(GROUP))
+    assert responses[0].error_code == ErrorCode.NOT_COORDINATOR
+    assert (responses[0].generation_id, responses[0].member_id) == (-1, member_id)
+    assert responses[0].protocol_name == ("" if version < 7 else None)
 
 
 @pytest.mark.parametrize("version", range(5, 10))

@@ -68,15 +68,17 @@ def test_a_simple_group_comes_with_its_first_offset(shard: Harness) -> None:
     assert shard.restarted().fetch() == {("t", 0): 5}
 
 
+@pytest.mark.parametrize("generation", [0, 1])
 @pytest.mark.parametrize(
     ("version", "expected"), [(8, ErrorCode.ILLEGAL_GENERATION), (9, ErrorCode.GROUP_ID_NOT_FOUND)]
 )
 def test_a_generation_of_a_group_that_does_not_exist(
-    shard: Harness, version: int, expected: ErrorCode
+    shard: Harness, version: int, expected: ErrorCode, generation: int
 ) -> None:
-    assert shard.commit({("t", 0): 5}, "m", 1, version=version).error is expected
+    assert shard.commit({("t", 0): 5}, "m", generation, version=version).error is expected
     assert shard.shard.groups.get(GROUP) is None
-    assert shard.commit_in_transaction(7, {("t", 0): 5}, "m", 1).error is ErrorCode.ILLEGAL_GENERATION
+    call = shard.commit_in_transaction(7, {("t", 0): 5}, "m", generation)
+    assert call.error is ErrorCode.ILLEGAL_GENERATION
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,14 @@ def test_abort_leaves_nothing_behind(log: Log) -> None:
     assert not log.store.has_open_transactions(G)
 
 
+def test_nothing_is_kept_of_a_group_without_offsets(log: Log) -> None:
+    log.commit(1)
+    log.commit(2, 7)
+    log.tombstone()
+    log.store.advance_committed(log.end)
+    assert not any(vars(log.store).values())
+
+
 def test_marker_twice(log: Log) -> None:
     log.commit(5, 7)
     log.marker(7)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -28,6 +28,7 @@ PARTITIONS = 4
 GROUP = "my-group"  # belongs to partition 2
 OTHER_GROUP = "payments"  # belongs to partition 1
 T = ("t", 0)
+TOPIC_ID = UUID(int=9)
 
 
 class Stage:
@@ -80,14 +81,19 @@ class Stage:
         request.members = [LeaveGroupRequest.MemberIdentity(member_id=member) for member in members]
         return await self.groups.leave_group(request, Origin(version))
 
-    async def commit(self, offset: int, group: str = GROUP) -> int:
+    async def commit(self, offset: int, group: str = GROUP, *, partitions: int = 1) -> int:
         topic_class = OffsetCommitRequest.OffsetCommitRequestTopic
-        partition = topic_class.OffsetCommitRequestPartition(partition_index=T[1], committed_offset=offset)
-        request = OffsetCommitRequest(
-            group_id=group, topics=[topic_class(name=T[0], topic_id=UUID(int=9), partitions=[partition])]
+        topic = topic_class(
+            name=T[0],
+            topic_id=TOPIC_ID,
+            partitions=[
+                topic_class.OffsetCommitRequestPartition(partition_index=index, committed_offset=offset)
+                for index in range(partitions)
+            ],
         )
+        request = OffsetCommitRequest(group_id=group, topics=[topic])
         response = await self.groups.commit_offsets(request, Origin(9))
-        assert (response.topics[0].name, response.topics[0].topic_id) == (T[0], UUID(int=9))
+        assert (response.topics[0].name, response.topics[0].topic_id) == (T[0], TOPIC_ID)
         return response.topics[0].partitions[0].error_code
 
     async def fetch(self, group: str = GROUP, *, require_stable: bool = False) -> tuple[int, int]:
@@ -254,8 +260,31 @@ class TestOffsets:
     async def test_topics_that_are_deleted(self, stage: Stage) -> None:
         await stage.commit(5)
         await stage.commit(6, OTHER_GROUP)
-        stage.groups.topics_deleted([(T[0], UUID(int=9))])
+        stage.groups.topics_deleted([(T[0], TOPIC_ID)])
         assert await stage.fetch() == await stage.fetch(OTHER_GROUP) == (ErrorCode.NONE, -1)
+
+    async def test_more_tombstones_than_a_batch_can_hold(
+        self, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        config = FixedConfig(offsets_retention_check_interval_ms=60_000, offsets_retention_minutes=10)
+        async with serving(Stage(config)) as stage:
+
+            async def delete_topic() -> None:
+                stage.groups.topics_deleted([("t", TOPIC_ID)])
+
+            removals: dict[str, Callable[[], Awaitable[object]]] = {
+                "deleted": lambda: stage.groups.delete_groups(["deleted"]),
+                "without a topic": delete_topic,
+                "expired": lambda: trio.sleep(15 * 60),
+            }
+            for group_id, remove in removals.items():
+                log = stage.logs[stage.groups.partition_for(group_id)]
+                await stage.commit(5, group_id, partitions=50)
+                log.batch_bytes_max = 300
+                await remove()
+                assert await stage.fetch(group_id) == (ErrorCode.NONE, -1)
+                assert len(log.batches) > 10
+                log.batch_bytes_max = 1_000_000
 
     async def test_transaction(self, stage: Stage) -> None:
         topic_class = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
@@ -264,7 +293,7 @@ class TestOffsets:
             group_id=GROUP, producer_id=1, producer_epoch=2,
             topics=[topic_class(name=T[0], partitions=[partition])],
         )  # fmt: skip
-        response = await stage.groups.commit_transactional_offsets(request, {T[0]: UUID(int=9)})
+        response = await stage.groups.commit_transactional_offsets(request, {T[0]: TOPIC_ID})
         assert response.topics[0].partitions[0].error_code == ErrorCode.NONE
         assert await stage.fetch() == (ErrorCode.NONE, -1)
         await stage.groups.complete_transaction(

@@ -123,6 +123,15 @@ class TestRestartOfAMember:
         assert again.response.generation_id == 1
         assert len(shard.group.members) == 2
 
+    def test_while_joining_it_has_no_session(self, shard: Harness) -> None:
+        (leader,) = shard.stable_group("a", session_ms=1_800_000)
+        shard.join(instance="b")
+        again = shard.join(instance="b")
+        shard.sleep(SESSION_MS * 3)
+        assert again.is_parked
+        shard.join(leader, instance="a")
+        assert again.code is ErrorCode.NONE
+
     def test_while_others_rejoin(self, shard: Harness) -> None:
         leader, _ = shard.stable_group("a", "b")
         rejoined = shard.join(leader, instance="a")

@@ -84,6 +84,15 @@ def test_member_that_joins_before_the_assignment_is_stored(shard: Harness, joine
     assert shard.member(leader).assignment == b""
 
 
+def test_assignments_of_the_last_generation_are_gone_when_the_next_fails(shard: Harness) -> None:
+    leader, follower = shard.stable_group(None, None)
+    for member in (leader, follower):
+        shard.join(member)
+    assert shard.member(follower).assignment == follower.encode()
+    shard.join(instance="new")
+    assert [member.assignment for member in shard.group.members.values()] == [b""] * 3
+
+
 def test_sync_of_another_protocol(shard: Harness, joined: list[str]) -> None:
     inconsistent = ErrorCode.INCONSISTENT_GROUP_PROTOCOL
     assert shard.sync(joined[0], 1, protocol_type="connect").code is inconsistent
