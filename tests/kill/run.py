@@ -23,7 +23,10 @@ from tests.kill.history import Commit, History, Place, Seen, Session
 TOPIC = "kill"
 GROUP = "readers"
 PARTITIONS = 4
-RECORDS_PER_ROUND = 25
+RECORDS_PER_ROUND = 100
+# Many small requests keep the broker busy, so that a kill has something to interrupt: an append whose answer
+# never arrives is what makes an idempotent producer send a batch again.
+RECORDS_PER_BATCH = 2
 ROUND_S = 0.01
 COMMIT_EVERY = 200
 DEADLINE_S = 120.0
@@ -53,7 +56,8 @@ class _Writer(threading.Thread):
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,
                 "acks": "all",
-                "linger.ms": 2,
+                "linger.ms": 0,
+                "batch.num.messages": RECORDS_PER_BATCH,
                 "message.timeout.ms": int(DEADLINE_S * 1000),
                 "reconnect.backoff.ms": 20,
                 "reconnect.backoff.max.ms": 100,

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from kbroker.coordination.directory import CoordinatorDirectory
 from kbroker.handlers.groups import GroupHandlers
 from tests.kbroker.coordination.group.test_service import GROUP, OTHER_GROUP, Stage, serving
 from tests.kbroker.handlers.requests import send
@@ -37,36 +36,26 @@ class Node:
 
 
 @dataclass
-class Topics:
-    """The coordinators' topics; broker n leads the partitions with remainder n."""
+class Coordinators:
+    """Who coordinates what, by key."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    brokers: list[Node] = field(default_factory=list)
-    created: list[str] = field(default_factory=list)
+    nodes: dict[str, Node]
     error: ApiError | None = None
+    asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def ensure_internal_topic(self, name: str) -> None:
+    async def find(self, topic: str, key: str) -> Node:
+        self.asked.append((topic, key))
         if self.error is not None:
             raise self.error
-        self.created.append(name)
-        self.counts[name] = 50
-
-    def partition_count(self, topic: str) -> int | None:
-        return self.counts.get(topic)
-
-    def leader(self, topic: str, partition: int) -> Node | None:
-        return self.brokers[partition % len(self.brokers)] if self.brokers else None
+        return self.nodes[key]
 
 
 class Subject:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.topics = Topics(
-            brokers=[Node(n, {"PLAINTEXT": Endpoint(f"host{n}", 9000 + n)}) for n in range(3)]
-        )
-        self.handlers = GroupHandlers(
-            groups=stage.groups, coordinators=CoordinatorDirectory(topics=self.topics)
-        )
+        first, second = (Node(n, {"PLAINTEXT": Endpoint(f"host{n}", 9000 + n)}) for n in range(2))
+        self.coordinators = Coordinators({"my-group": first, "payments": second, "": first})
+        self.handlers = GroupHandlers(groups=stage.groups, coordinators=self.coordinators)
 
     async def find(self, version: int, *keys: str, key_type: int = GROUP_TYPE, **context: str) -> Any:
         if version >= 4:
@@ -97,8 +86,6 @@ async def subject() -> AsyncIterator[Subject]:
 
 
 class TestFindCoordinator:
-    # "my-group" belongs to partition 36 of 50, "payments" to 13.
-
     @pytest.mark.parametrize("version", range(4))
     async def test_one_group(self, subject: Subject, version: int) -> None:
         found = await subject.find(version, "payments")
@@ -115,17 +102,13 @@ class TestFindCoordinator:
             ("", 0, "host0", 9000),
         ]
         assert {(node.error_code, node.error_message) for node in found} == {(ErrorCode.NONE, "")}
+        assert {topic for topic, _ in subject.coordinators.asked} == {"__consumer_offsets"}
 
     @pytest.mark.parametrize("version", [1, 3, 6])
     async def test_transactions(self, subject: Subject, version: int) -> None:
         found = await subject.find(version, "payments", key_type=TRANSACTION_TYPE)
         assert (found.coordinators[0] if version >= 4 else found).node_id == 1
-        assert subject.topics.created == ["__transaction_state"]
-
-    async def test_the_topic_is_created_once(self, subject: Subject) -> None:
-        await subject.find(0, "my-group")
-        await subject.find(6, "payments", "my-group")
-        assert subject.topics.created == ["__consumer_offsets"]
+        assert subject.coordinators.asked == [("__transaction_state", "payments")]
 
     @pytest.mark.parametrize("key_type", [SHARE_TYPE, 9])
     @pytest.mark.parametrize("version", [1, 3, 4, 6])
@@ -134,25 +117,20 @@ class TestFindCoordinator:
         found = found.coordinators[0] if version >= 4 else found
         assert found.error_code == ErrorCode.INVALID_REQUEST
         assert (found.node_id, found.host, found.port) == (-1, "", -1)
-        assert subject.topics.created == []
+        assert subject.coordinators.asked == []
 
     @pytest.mark.parametrize("version", [0, 3, 4, 6])
-    @pytest.mark.parametrize("trouble", ["cannot be created", "no leader", "no such listener"])
-    async def test_none_at_the_moment(self, subject: Subject, version: int, trouble: str) -> None:
-        context = {}
-        if trouble == "cannot be created":
-            subject.topics.error = ApiError(ErrorCode.INVALID_REPLICATION_FACTOR)
-        elif trouble == "no leader":
-            subject.topics.brokers = []
-        else:
-            context["listener_name"] = "OTHER"
-        found = await subject.find(version, "my-group", **context)
+    @pytest.mark.parametrize("listener_name", ["PLAINTEXT", "OTHER"])
+    async def test_none_at_the_moment(self, subject: Subject, version: int, listener_name: str) -> None:
+        if listener_name == "PLAINTEXT":
+            subject.coordinators.error = ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        found = await subject.find(version, "my-group", listener_name=listener_name)
         found = found.coordinators[0] if version >= 4 else found
         assert found.error_code == ErrorCode.COORDINATOR_NOT_AVAILABLE
         assert (found.node_id, found.host, found.port) == (-1, "", -1)
 
     async def test_listener_without_a_host(self, subject: Subject) -> None:
-        subject.topics.brokers = [Node(5, {"PLAINTEXT": Endpoint("", 9092)})]
+        subject.coordinators.nodes["my-group"] = Node(5, {"PLAINTEXT": Endpoint("", 9092)})
         found = await subject.find(0, "my-group", local_host="10.0.0.7")
         assert (found.node_id, found.host, found.port) == (5, "10.0.0.7", 9092)
 

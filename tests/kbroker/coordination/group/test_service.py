@@ -272,10 +272,13 @@ class TestOffsets:
             async def delete_topic() -> None:
                 stage.groups.topics_deleted([("t", TOPIC_ID)])
 
+            async def wait() -> None:
+                await trio.sleep(15 * 60)
+
             removals: dict[str, Callable[[], Awaitable[object]]] = {
                 "deleted": lambda: stage.groups.delete_groups(["deleted"]),
                 "without a topic": delete_topic,
-                "expired": lambda: trio.sleep(15 * 60),
+                "expired": wait,
             }
             for group_id, remove in removals.items():
                 log = stage.logs[stage.groups.partition_for(group_id)]
