@@ -123,6 +123,8 @@ class OsConnection:
 
     An operation that can be done at once is done without a trip through trio's scheduler (that trip costs
     more than a small request); every sixteenth such operation yields, so that one busy peer cannot hold others.
+    Trying a receive first pays even between requests: a client on the same machine often answers while the
+    kernel still delivers the response to it.
     """
 
     __slots__ = ("_immediate", "_socket", "local_address", "peer_address")
@@ -137,8 +139,9 @@ class OsConnection:
         self.peer_address = _address_of(connected.getpeername())
 
     async def receive_into(self, buffer: memoryview) -> int:
+        if self._is_turn_over():
+            await trio.lowlevel.checkpoint()
         while True:
-            await self._yield_sometimes()
             try:
                 return self._socket.recv_into(buffer)
             except BlockingIOError:
@@ -147,35 +150,38 @@ class OsConnection:
                 raise ConnectionLost(str(error)) from error
 
     async def send(self, parts: Sequence[Part]) -> None:
-        pending: list[memoryview] = []
+        pending: list[bytes | bytearray | memoryview] = []
         for part in parts:
-            if isinstance(part, FileSlice) and part.fileno() < 0:
-                pending.append(memoryview(part.read()))
-            elif isinstance(part, FileSlice):
+            if not isinstance(part, FileSlice):
+                pending.append(part)
+            elif part.fileno() < 0:
+                pending.append(part.read())
+            else:
                 await self._send_buffers(pending, more=True)
                 pending = []
                 await self._send_file(part)
-            elif len(part):
-                pending.append(memoryview(part))
         await self._send_buffers(pending, more=False)
 
-    async def _send_buffers(self, buffers: list[memoryview], *, more: bool) -> None:
+    async def _send_buffers(self, buffers: Sequence[bytes | bytearray | memoryview], *, more: bool) -> None:
         flags = socket.MSG_MORE if more else 0
-        while buffers:
-            await self._yield_sometimes()
+        left = [buffer for buffer in buffers if len(buffer)]
+        while left:
+            if self._is_turn_over():
+                await trio.lowlevel.checkpoint()
             try:
-                sent = self._socket.sendmsg(buffers[:_BUFFERS_PER_SEND_MAX], (), flags)
+                sent = self._socket.sendmsg(left[:_BUFFERS_PER_SEND_MAX], (), flags)
             except BlockingIOError:
                 await self._wait(trio.lowlevel.wait_writable)
                 continue
             except OSError as error:
                 raise ConnectionLost(str(error)) from error
-            buffers = _without_first(buffers, sent)
+            left = _without_first(left, sent)
 
     async def _send_file(self, file_slice: FileSlice) -> None:
         position, left = file_slice.offset, len(file_slice)
         while left:
-            await self._yield_sometimes()
+            if self._is_turn_over():
+                await trio.lowlevel.checkpoint()
             try:
                 sent = os.sendfile(self._socket.fileno(), file_slice.fileno(), position, left)
             except BlockingIOError:
@@ -195,11 +201,13 @@ class OsConnection:
         except (trio.ClosedResourceError, OSError, ValueError) as error:
             raise ConnectionLost(str(error)) from error
 
-    async def _yield_sometimes(self) -> None:
+    def _is_turn_over(self) -> bool:
+        """Whether this task has done so much without waiting that others must have a turn."""
         self._immediate += 1
-        if self._immediate > _IMMEDIATE_OPERATIONS_MAX:
-            self._immediate = 0
-            await trio.lowlevel.checkpoint()
+        if self._immediate <= _IMMEDIATE_OPERATIONS_MAX:
+            return False
+        self._immediate = 0
+        return True
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:
@@ -207,11 +215,13 @@ class OsConnection:
             self._socket.close()
 
 
-def _without_first(buffers: list[memoryview], count: int) -> list[memoryview]:
+def _without_first(
+    buffers: list[bytes | bytearray | memoryview], count: int
+) -> list[bytes | bytearray | memoryview]:
     """What is left of ``buffers`` after their first ``count`` bytes went out."""
     for index, buffer in enumerate(buffers):
         if count < len(buffer):
-            return [buffer[count:], *buffers[index + 1 :]]
+            return [memoryview(buffer)[count:], *buffers[index + 1 :]]
         count -= len(buffer)
     return []
 

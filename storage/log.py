@@ -502,7 +502,7 @@ class Log:
         limit = self._context.decompressed_bytes_max
         try:
             if timestamp == MAX_TIMESTAMP:
-                return find_max_timestamp(self._segments, limit)
+                return find_max_timestamp(self._segments, self.log_start_offset, limit)
             return find_offset_by_timestamp(self._segments, timestamp, self.log_start_offset, limit)
         except OSError as error:
             raise self._storage_error("cannot search by timestamp", error) from error
@@ -565,11 +565,18 @@ class Log:
 
     def _truncate(self, offset: int) -> None:
         self._remove_segments([segment for segment in self._segments if segment.base_offset > offset])
-        self._segments.active.truncate_to(offset, self._clock_ms())
+        active = self._segments.active
+        active.truncate_to(offset, self._clock_ms())
         self._epochs.truncate_from_end(offset)
         self.log_start_offset = min(self.log_start_offset, offset)
         self._set_log_end_offset(offset)
         self._rebuild_producers()
+        if active.next_offset() < offset:
+            # The end lies in a gap or within a batch that went. Without a segment that begins there, the next
+            # start would find an earlier end.
+            active.become_inactive()
+            self._segments.add(offset, self.config)
+            self._durability.segment_added()
 
     def _truncate_fully(self, offset: int, log_start_offset: int) -> None:
         # In an order that leaves a sound log, and a segment, wherever it is cut off. (Only for an offset before the
@@ -599,7 +606,7 @@ class Log:
             rebuild_producer_state(
                 self._producers,
                 list(self._segments),
-                log_start_offset=self.log_start_offset,
+                start_offset=self._segments.first_base_offset,
                 end_offset=self.log_end_offset,
                 now_ms=self._clock_ms(),
             )

@@ -98,7 +98,7 @@ class LogLoader:
         epochs.truncate_from_end(log_end_offset + 1 if self._clean_shutdown else log_end_offset)
         epochs.truncate_from_start(log_start_offset)
         state.remove_stray_snapshots([segment.base_offset for segment in self._segments])
-        self._rebuild_producers(state, self._segments, log_start_offset, log_end_offset)
+        self._rebuild_producers(state, self._segments, log_end_offset)
         recovery_point = log_end_offset if first is None else min(self._recovery_point, log_end_offset)
         return LoadedLog(
             self._segments,
@@ -239,16 +239,16 @@ class LogLoader:
         """Make the producer state that of the beginning of a segment."""
         state.end_offset = -1  # not to be believed: reload
         base_offset = self._segments[index].base_offset
-        self._rebuild_producers(state, self._segments[:index], self._log_start_offset, base_offset)
+        self._rebuild_producers(state, self._segments[:index], base_offset)
 
     def _rebuild_producers(
-        self, state: ProducerStateManager, segments: list[Segment], log_start_offset: int, end_offset: int
+        self, state: ProducerStateManager, segments: list[Segment], end_offset: int
     ) -> None:
         try:
             rebuild_producer_state(
                 state,
                 segments,
-                log_start_offset=log_start_offset,
+                start_offset=self._segments[0].base_offset,
                 end_offset=end_offset,
                 now_ms=self._context.clock_ms(),
             )
@@ -260,14 +260,17 @@ class LogLoader:
     def _cut(
         self, index: int, position: int, offset: int, error: LogCorruptError, state: ProducerStateManager
     ) -> None:
-        """Make the log end in segment `index`, at `position`, where `offset` would have come next."""
+        """Make segment `index` end at `position`, where `offset` would have come next, and the log with it.
+
+        Only if the next segment begins with just that offset, nothing was lost, and what follows stays.
+        """
         segment, later = self._segments[index], self._segments[index + 1 :]
         lost_bytes = segment.size_bytes - position
-        kind = FindingKind.CORRUPT_LOG
-        if offset >= self._recovery_point and not any(other.size_bytes for other in later):
-            behind = find_valid_batch(segment.handle, position, segment.size_bytes, offset_min=offset)
-            if behind is None:
-                kind = FindingKind.TORN_TAIL
+        if later and later[0].base_offset == offset:
+            later = []
+            kind = FindingKind.TORN_TAIL
+        else:
+            kind = self._kind_of_cut(segment, later, position, offset)
         self._report(
             RecoveryFinding(
                 kind,
@@ -281,6 +284,16 @@ class LogLoader:
         )
         self._drop(later, state)  # before the cut: a crash in between must not leave a hole
         segment.truncate_bytes(position)
+
+    def _kind_of_cut(
+        self, segment: Segment, later: list[Segment], position: int, offset: int
+    ) -> FindingKind:
+        """Whether a cut removes just an unfinished write, or what should have been good."""
+        if offset < self._recovery_point or any(other.size_bytes for other in later):
+            return FindingKind.CORRUPT_LOG
+        end = segment.size_bytes
+        behind = find_valid_batch(segment.handle, position, end, offset_min=offset)
+        return FindingKind.TORN_TAIL if behind is None else FindingKind.CORRUPT_LOG
 
     def _drop(self, segments: list[Segment], state: ProducerStateManager) -> None:
         """Remove segments from the end of the log, the last one first."""
@@ -337,6 +350,7 @@ class SegmentRecovery:
         segment.start_indexing()
         segment.transaction_index.reset()
         before_gap: tuple[int, int] | None = None  # where the last batch began, if it left offsets out
+        without_gap = -1  # and where it would end if it had not
         try:
             for position, header, data in scan_batches(
                 segment.handle, 0, segment.size_bytes, offset_min=segment.base_offset
@@ -346,17 +360,14 @@ class SegmentRecovery:
                     return LogCorruptError(segment.handle.path, position, reason)
                 has_gap = header.base_offset > self.next_offset
                 before_gap = (position, self.next_offset) if has_gap else None
+                without_gap = self.next_offset + header.last_offset_delta + 1
                 self._take(position, header, data)
                 self.next_offset = header.next_offset
                 self.cut_position = position + header.size_bytes
         except LogCorruptError as error:
-            if (
-                before_gap is not None
-                and error.overlapping_offset is not None
-                and error.overlapping_offset >= before_gap[1]
-            ):
-                # The batch before left a gap, and this one would fit there: the one before has the wrong
-                # offset (which no CRC covers).
+            if before_gap is not None and error.overlapping_offset == without_gap:
+                # This batch continues just where the one before would have ended without the gap that it
+                # left: that one has the wrong offset (which no CRC covers).
                 self.cut_position, self.next_offset = before_gap
                 self.has_suspect_content = True
             return error

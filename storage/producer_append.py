@@ -86,11 +86,14 @@ class ProducerAppend:
                 entry.transaction_first_offset = first_offset
                 self.started_transactions.append(first_offset)
         elif entry.transaction_first_offset != NO_OFFSET:
-            raise ApiError(
+            error = ApiError(
                 ErrorCode.INVALID_TXN_STATE,
                 f"producer {entry.producer_id} has an open transaction, "
                 f"but the batch at offset {first_offset} is not transactional",
             )
+            if self._origin is not AppendOrigin.REPLICATION:
+                raise error
+            logger.warning("Replicated batch: %s", error)
 
     def append_marker(
         self,

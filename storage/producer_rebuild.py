@@ -30,11 +30,14 @@ def rebuild_producer_state(
     state: ProducerStateManager,
     segments: Sequence[Segment],
     *,
-    log_start_offset: int,
+    start_offset: int,
     end_offset: int,
     now_ms: int,
 ) -> None:
     """Make `state` that of the log up to `end_offset`: newest usable snapshot, then the batches behind it.
+
+    `start_offset` is the first segment's. (Kafka starts at the log start offset, and so forgets producers whose
+    records were deleted although they are still in the files.)
 
     Snapshots outside the log are deleted; new ones are taken at the beginnings of the last two segments and
     at the end, where the next truncation or start will look for them. Only headers are read. OSError and
@@ -43,14 +46,14 @@ def rebuild_producer_state(
     bases = [segment.base_offset for segment in segments]
     snapshot_at = set(bases[-2:])
     had_no_producers = state.is_empty and state.end_offset >= end_offset
-    state.truncate_and_reload(log_start_offset, end_offset, now_ms)
+    state.truncate_and_reload(start_offset, end_offset, now_ms)
     if end_offset > state.end_offset and not had_no_producers:
         for index, segment in enumerate(segments):
             if index + 1 < len(bases) and bases[index + 1] <= state.end_offset:
                 continue
             if segment.base_offset >= end_offset:
                 break
-            state.end_offset = max(state.end_offset, segment.base_offset, log_start_offset)
+            state.end_offset = max(state.end_offset, segment.base_offset, start_offset)
             if segment.base_offset in snapshot_at and state.end_offset == segment.base_offset:
                 state.try_snapshot()
             _replay_segment(state, segment, end_offset)

@@ -243,16 +243,16 @@ class ProducerStateManager:
             if offset != newest:
                 self.delete_snapshot(offset)
 
-    def truncate_and_reload(self, log_start_offset: int, log_end_offset: int, now_ms: int) -> None:
-        """Go back to the newest usable snapshot within the log; `end_offset` then says how far it reaches."""
+    def truncate_and_reload(self, start_offset: int, end_offset: int, now_ms: int) -> None:
+        """Go back to the newest usable snapshot within the files; `self.end_offset` then says how far it reaches."""
         for offset in self.snapshots:
-            if offset > log_end_offset or offset < log_start_offset:
+            if offset > end_offset or offset < start_offset:
                 self.delete_snapshot(offset)
-        if log_end_offset == self.end_offset:
-            self.on_log_start_offset(log_start_offset)
+        if end_offset == self.end_offset:
+            self.on_log_start_offset(start_offset)
             return
         self._clear()
-        self._load_newest_snapshot(log_start_offset, now_ms)
+        self._load_newest_snapshot(start_offset, now_ms)
 
     def truncate_fully_and_start_at(self, offset: int) -> None:
         """Forget everything, snapshots included."""
@@ -266,14 +266,18 @@ class ProducerStateManager:
         """The log begins later than before."""
         self.on_high_watermark(log_start_offset)
         self.end_offset = max(self.end_offset, log_start_offset)
-        self._last_snapshot_offset = self._snapshots[-1] if self._snapshots else log_start_offset
+        if self._snapshots:
+            self._last_snapshot_offset = self._snapshots[-1]
+        else:
+            # Producers whose records are gone are known from no batch any more: a snapshot must tell of them.
+            self._last_snapshot_offset = 0 if self.producers else log_start_offset
 
     def _clear(self) -> None:
         self.producers.clear()
         self._ongoing.clear()
         self._unreplicated.clear()
 
-    def _load_newest_snapshot(self, log_start_offset: int, now_ms: int) -> None:
+    def _load_newest_snapshot(self, start_offset: int, now_ms: int) -> None:
         while self._snapshots:
             offset = self._snapshots[-1]
             try:
@@ -293,4 +297,4 @@ class ProducerStateManager:
             self._ongoing.update(sorted(transactions))
             self._last_snapshot_offset = self.end_offset = offset
             return
-        self._last_snapshot_offset = self.end_offset = log_start_offset
+        self._last_snapshot_offset = self.end_offset = start_offset

@@ -23,7 +23,7 @@ from storage.file_slice import FileSlice
 from storage.filesystem import Buffer
 from storage.index_file import INT32_MAX
 from storage.log_config import LogConfig
-from storage.offset_index import OffsetIndex
+from storage.offset_index import OffsetIndex, OffsetPosition
 from storage.time_index import NO_TIMESTAMP, TimeIndex, TimestampOffset
 from storage.transaction_index import TransactionIndex
 from wire.records import BatchHeader
@@ -65,6 +65,7 @@ class Segment:
         "_tail_last_offsets",
         "_tail_positions",
         "_time_index",
+        "_untrimmed",
         "base_offset",
         "handle",
         "jitter_ms",
@@ -104,7 +105,8 @@ class Segment:
         self._offset_index: OffsetIndex | None = None
         self._time_index: TimeIndex | None = None
         self._bytes_since_index_entry = 0
-        self._damaged = False
+        self._damaged = False  # the indexes could not be rebuilt to the end, and get no more entries
+        self._untrimmed = False  # behind `size_bytes` lies what a failed append left
         self._first_timestamp: int | None = None
         self._largest: TimestampOffset | None = (
             None if size_bytes else TimestampOffset(NO_TIMESTAMP, base_offset)
@@ -156,9 +158,21 @@ class Segment:
             index = self._new_offset_index()
             try:
                 index.check(self.size_bytes)
+                if index.entry_count and not self._is_batch(index.last):
+                    raise CorruptIndexError(f"the log does not confirm {index.last}")
             except CorruptIndexError as error:
                 self._rebuild_because(error)
         return index
+
+    def _is_batch(self, entry: OffsetPosition) -> bool:
+        """Whether a batch that ends with the entry's offset starts at its position."""
+        if not 0 <= entry.position < self.size_bytes:
+            return False
+        try:
+            header = header_at(self.handle, entry.position)
+        except LogCorruptError:
+            return False
+        return header.base_offset >= self.base_offset and header.last_offset == entry.offset
 
     @property
     def time_index(self) -> TimeIndex:
@@ -233,7 +247,7 @@ class Segment:
     def finish_indexing(self) -> None:
         """The largest timestamp closes the time index, as in a segment that was rolled."""
         largest = self.largest
-        if largest.timestamp > NO_TIMESTAMP:
+        if largest.timestamp > NO_TIMESTAMP and not self._damaged:
             self.time_index.maybe_append(*largest, closing=True)
 
     def _index(self, position: int, span: BatchSpan) -> None:
@@ -241,7 +255,7 @@ class Segment:
         largest = self.largest
         if span.max_timestamp > largest.timestamp:
             self._largest = largest = TimestampOffset(span.max_timestamp, span.last_offset)
-        if self._bytes_since_index_entry > self._index_interval_bytes:
+        if self._bytes_since_index_entry > self._index_interval_bytes and not self._damaged:
             self.unsynced_indexes = True
             self.offset_index.append(span.last_offset, position)
             self.time_index.maybe_append(*largest)
@@ -332,6 +346,7 @@ class Segment:
             self.offset_index.truncate_to(base_offset)
             self.time_index.truncate_to(base_offset)
         except OSError as error:
+            self._untrimmed = True
             logger.error(
                 "Cannot remove a failed append behind byte %d of %s: %s", position, self.handle.path, error
             )
@@ -394,14 +409,9 @@ class Segment:
             return 0  # too small for an entry: leave the index file alone
         try:
             entry = self.offset_index.lookup(offset)
-            if entry.position == 0:
-                return 0
-            # The entry names the last offset of the batch, or (several batches in one append) a later one.
-            header = header_at(self.handle, entry.position)
-        except (CorruptIndexError, LogCorruptError):
+        except CorruptIndexError:
             return None
-        fits = self.base_offset <= header.base_offset and header.last_offset <= entry.offset
-        return entry.position if fits else None
+        return entry.position if entry.position == 0 or self._is_batch(entry) else None
 
     def header_at(self, position: int) -> BatchHeader:
         return header_at(self.handle, position)
@@ -432,6 +442,10 @@ class Segment:
             self._rebuild_because(CorruptIndexError(f"the log does not confirm {entry}"))
             entry = self.time_index.lookup(timestamp)
         return self._walk_from_index(max(entry.offset, start_offset))
+
+    def batches_from_offset(self, offset: int) -> Iterator[tuple[int, BatchHeader]]:
+        """The batches from somewhere at or before `offset` on."""
+        return self._walk_from_index(offset)
 
     def upper_bound_offset(self, position: int) -> int | None:
         """An offset that no batch before `position` reaches, if the index knows one."""
@@ -477,12 +491,15 @@ class Segment:
 
     def become_inactive(self) -> None:
         """The segment takes no more appends: its largest timestamp closes the time index."""
+        if self._untrimmed:
+            self.handle.file().truncate(self.size_bytes)
+            self._untrimmed = False
         self.finish_indexing()
         self.unsynced_indexes = True
 
     def close_indexes(self) -> bool:
         """Before a clean close: like `become_inactive`, if the segment was written to; whether it was."""
-        if self.unsynced_indexes or self.synced_bytes < self.size_bytes:
+        if self.unsynced_indexes or self._untrimmed or self.synced_bytes < self.size_bytes:
             self.become_inactive()
             return True
         return False

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from storage.segment import Segment
+from storage.time_index import TimestampOffset
 from wire.errors import ProtocolError
 from wire.records import LOG_APPEND_TIME, NO_TIMESTAMP, BatchHeader, Record, read_records
 
@@ -30,7 +31,10 @@ def find_offset_by_timestamp(
     """The first record at or behind both bounds; None when there is none."""
     for segment in segments:
         if segment.retention_timestamp() >= timestamp:
-            return _find_in_segment(segment, timestamp, start_offset, decompressed_bytes_max)
+            found = _find_in_segment(segment, timestamp, start_offset, decompressed_bytes_max)
+            if found is not None:
+                return found
+            # Only records before the start are that late: Kafka gives up here, though later segments may have some.
     return None
 
 
@@ -46,23 +50,30 @@ def _find_in_segment(
     return None
 
 
-def find_max_timestamp(segments: Iterable[Segment], decompressed_bytes_max: int) -> OffsetAtTimestamp | None:
-    """The first record with the largest timestamp of the log (KIP-734); None when the log has no timestamps."""
-    segment = max(segments, key=lambda candidate: candidate.largest.timestamp)
-    largest = segment.largest
-    if largest.timestamp == NO_TIMESTAMP:
+def find_max_timestamp(
+    segments: Iterable[Segment], start_offset: int, decompressed_bytes_max: int
+) -> OffsetAtTimestamp | None:
+    """The first record at or behind `start_offset` with the largest timestamp (KIP-734); None without timestamps."""
+    newest: tuple[TimestampOffset, Segment] | None = None
+    for segment in segments:
+        largest = _largest(segment, start_offset)
+        if newest is None or largest.timestamp > newest[0].timestamp:
+            newest = largest, segment
+    if newest is None or newest[0].timestamp == NO_TIMESTAMP:
         return None
-    for position, header in segment.batches_from_timestamp(largest.timestamp - 1, segment.base_offset):
-        if header.max_timestamp != largest.timestamp or header.record_count < 1:
-            continue
-        if header.timestamp_type == LOG_APPEND_TIME:
-            return OffsetAtTimestamp(header.max_timestamp, header.base_offset, header.partition_leader_epoch)
-        for record in _records(
-            segment, position, header, largest.timestamp, header.base_offset, decompressed_bytes_max
-        ):
-            if record.timestamp == largest.timestamp:
-                return OffsetAtTimestamp(record.timestamp, record.offset, header.partition_leader_epoch)
-    return None
+    return _find_in_segment(newest[1], newest[0].timestamp, start_offset, decompressed_bytes_max)
+
+
+def _largest(segment: Segment, start_offset: int) -> TimestampOffset:
+    """The segment's largest timestamp, without regard for what was deleted from its beginning."""
+    largest = segment.largest
+    if largest.offset >= start_offset or largest.timestamp == NO_TIMESTAMP:
+        return largest
+    remaining = TimestampOffset(NO_TIMESTAMP, segment.base_offset)
+    for _, header in segment.batches_from_offset(start_offset):
+        if header.last_offset >= start_offset and header.max_timestamp > remaining.timestamp:
+            remaining = TimestampOffset(header.max_timestamp, header.last_offset)
+    return remaining
 
 
 def _records(

@@ -1,7 +1,7 @@
 """Fetch (key 1), versions 4-18.
 
-v5 log start offset; v7 incremental sessions (KIP-227); v9 leader epochs (KIP-320); v10 zstd (KIP-110);
-v11 rack (KIP-392); v12 flexible, truncation hints in the answer (KIP-595); v13 topic ids (KIP-516);
+v5 log start offset; v7 incremental sessions (KIP-227); v9 leader epochs (KIP-320); v10 zstd (KIP-110), but older
+versions get it as well, as from Apache Kafka 4; v11 rack (KIP-392); v12 flexible, truncation hints in the answer (KIP-595); v13 topic ids (KIP-516);
 v15 replica state (KIP-903); v16 node endpoints (KIP-951); v17 directory ids (KIP-853); v18 follower's
 high watermark (KIP-1166).
 
@@ -31,7 +31,7 @@ _READ_COMMITTED = 1
 _CONSUMER_REPLICA_ID = -1
 _SESSIONS_SINCE = 7
 _STORAGE_ERROR_SINCE = 6
-_ZSTD_SINCE = 10
+_UNKNOWN_PARTITION = (ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
 
 
 class FetchHandlers:
@@ -150,8 +150,6 @@ class _FetchReader:
         if target.topic_id not in (ZERO_UUID, self._partitions.topic_id(target.topic)):
             raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)
         partition.check_leader_epoch(target.current_leader_epoch)
-        if self._api_version < _ZSTD_SINCE and partition.compression_type == "zstd":
-            raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
         answer = PartitionData(
             partition_index=target.index,
             high_watermark=partition.high_watermark,
@@ -176,7 +174,8 @@ class _FetchReader:
         )
         if found.records is not None and found.is_cut_short:
             found.records.release()  # not even one batch fits: its turn comes
-        elif found.records is not None:
+            return answer
+        if found.records is not None:
             answer.records = found.records
         if found.aborted_transactions is not None:
             answer.aborted_transactions = [
@@ -205,7 +204,7 @@ class _FetchReader:
             error_code=code,
             high_watermark=-1,
             log_start_offset=-1,
-            aborted_transactions=None,
+            aborted_transactions=[] if code in _UNKNOWN_PARTITION else None,  # as Apache Kafka has it
             records=b"",
         )
 

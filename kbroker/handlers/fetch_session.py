@@ -9,7 +9,7 @@ carry changes only, and responses carry only partitions that have something new.
     n, session has epoch n   changes applied    an incremental fetch; session epoch n+1 (wraps to 1)
     n, another epoch         untouched          INVALID_FETCH_SESSION_EPOCH
     n, session unknown       -                  FETCH_SESSION_ID_NOT_FOUND
-    n, left without partitions                  the session is removed; a fetch without one
+    n, left without partitions                  the session is removed; a fetch of the named ones without one
 
 The cache holds ``slots_max`` sessions. A new one takes the place of one unused for two minutes, or of a smaller
 one that has lived as long; sessions of followers are not pushed out by consumers.
@@ -33,6 +33,7 @@ EVICTION_MS = 120_000
 INITIAL_EPOCH = 0
 FINAL_EPOCH = -1
 NO_SESSION = 0
+NO_LEADER_EPOCH = -1  # every other negative epoch means the same
 _EPOCH_MAX = 2**31 - 1
 _TOPIC_IDS_SINCE = 13
 
@@ -69,7 +70,7 @@ class FetchTarget:
     def ask(self, asked: FetchRequest.FetchTopic.FetchPartition) -> None:
         self.fetch_offset = asked.fetch_offset
         self.bytes_max = asked.partition_max_bytes
-        self.current_leader_epoch = asked.current_leader_epoch
+        self.current_leader_epoch = max(asked.current_leader_epoch, NO_LEADER_EPOCH)
         self.last_fetched_epoch = asked.last_fetched_epoch
 
     def has_news(self, answer: PartitionData) -> bool:
@@ -139,25 +140,34 @@ class FetchSession:
         self, answers: Iterable[tuple[FetchTarget, PartitionData]]
     ) -> list[tuple[FetchTarget, PartitionData]]:
         """The answers that are news; a partition that sent records goes to the end of the order, for fairness."""
-        news = []
-        for target, answer in answers:
-            if target.has_news(answer):
-                news.append((target, answer))
-                if answer.records is not None and len(answer.records) and target.key in self.targets:
-                    self.targets.move_to_end(target.key)
+        news = self.told(answers)
+        for target, answer in news:
+            if answer.records is not None and len(answer.records) and target.key in self.targets:
+                self.targets.move_to_end(target.key)
         return news
+
+    def told(
+        self, answers: Iterable[tuple[FetchTarget, PartitionData]]
+    ) -> list[tuple[FetchTarget, PartitionData]]:
+        """The answers that are news; they count as sent."""
+        return [(target, answer) for target, answer in answers if target.has_news(answer)]
 
 
 def requested_targets(
     request: FetchRequest, uses_topic_ids: bool, topic_name: Callable[[uuid.UUID], str | None]
 ) -> list[FetchTarget]:
-    """The partitions that a request names; a topic id that is not known has the empty name."""
-    targets = []
+    """The partitions that a request names; a topic id that is not known has the empty name.
+
+    Of a partition that is named twice the last word counts, in the first one's place.
+    """
+    targets: dict[tuple[TopicKey, int], FetchTarget] = {}
     for topic in request.topics:
         name = (topic_name(topic.topic_id) or "") if uses_topic_ids else topic.topic
         topic_id = topic.topic_id if uses_topic_ids else ZERO_UUID
-        targets += [FetchTarget(name, topic_id, asked) for asked in topic.partitions]
-    return targets
+        for asked in topic.partitions:
+            target = FetchTarget(name, topic_id, asked)
+            targets[target.key] = target
+    return list(targets.values())
 
 
 class Fetch:
@@ -187,8 +197,10 @@ class Fetch:
     ) -> list[tuple[FetchTarget, PartitionData]]:
         if self.session is None:
             return answers
-        news = self.session.changed(answers)
-        return answers if self.is_new else news
+        if self.is_new:  # keeps the client's order
+            self.session.told(answers)
+            return answers
+        return self.session.changed(answers)
 
 
 class FetchSessions:
@@ -225,7 +237,7 @@ class FetchSessions:
         session.apply(request, self._topic_name)
         if not session.targets:
             del self._sessions[session.session_id]
-            return Fetch([])
+            return Fetch(requested_targets(request, uses_topic_ids, self._topic_name))
         session.advance()
         session.last_used_ms = now_ms
         self._sessions.move_to_end(session.session_id)

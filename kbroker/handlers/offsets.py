@@ -62,12 +62,17 @@ class OffsetHandlers:
             for topic in request.topics
             for partition in topic.partitions
         )
+        refused: set[tuple[str, int]] = set()
         response = ListOffsetsResponse()
         for topic in request.topics:
             result = _TopicOffsets(name=topic.name)
             for asked in topic.partitions:
+                key = topic.name, asked.partition_index
+                if key in refused:
+                    continue
                 try:
-                    if times_named[topic.name, asked.partition_index] > 1:
+                    if times_named[key] > 1:
+                        refused.add(key)  # with one answer for all of them
                         raise ApiError(ErrorCode.INVALID_REQUEST, "the partition is named more than once")
                     answer = self._list_offset(topic.name, asked, request, context.api_version)
                 except ApiError as error:

@@ -39,11 +39,6 @@ class LeaderPartition(Protocol):
     @property
     def last_stable_offset(self) -> int: ...
 
-    @property
-    def compression_type(self) -> str:
-        """The topic's ``compression.type``."""
-        ...
-
     def check_leader_epoch(self, current_leader_epoch: int) -> None:
         """FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH if the client knows another epoch; -1 knows none."""
         ...

@@ -33,6 +33,16 @@ _PartitionResponse = ProduceResponse.TopicProduceResponse.PartitionProduceRespon
 _ACKS_ALLOWED = (-1, 0, 1)
 _TOPIC_IDS_SINCE = 13
 _ZSTD_SINCE = 7
+_WITHOUT_LOG_START_OFFSET = frozenset(
+    {
+        ErrorCode.CORRUPT_MESSAGE,
+        ErrorCode.KAFKA_STORAGE_ERROR,
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.RECORD_LIST_TOO_LARGE,
+    }
+)
+"""Failed appends whose answer names no log start offset (Kafka's ``ReplicaManager.appendRecordsToLocalLog``)."""
 _ADMIN_CLIENT_ID = "__admin_client"
 _INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 
@@ -85,8 +95,6 @@ class ProduceHandlers:
         response = _TopicResponse(name=topic.name, topic_id=topic.topic_id)
         for data in topic.partition_data:
             try:
-                if request.acks not in _ACKS_ALLOWED:
-                    raise ApiError(ErrorCode.INVALID_REQUIRED_ACKS)
                 if name is None:
                     raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
                 partition_response = self._append(name, data, request, context, appends)
@@ -103,15 +111,23 @@ class ProduceHandlers:
         context: RequestContext,
         appends: list[_Append],
     ) -> _PartitionResponse:
+        partition = self._partitions.leader(topic, data.index)
         records = data.records
         if not isinstance(records, memoryview):
             raise ApiError(ErrorCode.INVALID_RECORD, "the partition data holds no records")
         if context.api_version < _ZSTD_SINCE:
             _refuse_zstd(records)
+        if request.acks not in _ACKS_ALLOWED:
+            raise ApiError(ErrorCode.INVALID_REQUIRED_ACKS)
         if topic in _INTERNAL_TOPICS and context.client_id != _ADMIN_CLIENT_ID:
             raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"clients cannot produce to {topic}")
-        partition = self._partitions.leader(topic, data.index)
-        info = partition.append_as_leader(records, required_acks=request.acks)
+        try:
+            info = partition.append_as_leader(records, required_acks=request.acks)
+        except ApiError as error:
+            response = _error_response(data.index, error)
+            if error.code not in _WITHOUT_LOG_START_OFFSET:
+                response.log_start_offset = partition.log_start_offset
+            return response
         response = _PartitionResponse(
             index=data.index,
             base_offset=info.first_offset,

@@ -113,10 +113,6 @@ class Partition:
         raise ApiError(ErrorCode.UNKNOWN_LEADER_EPOCH)
 
     @property
-    def compression_type(self) -> str:
-        return self.log.config.compression_type
-
-    @property
     def log_start_offset(self) -> int:
         return self.log.log_start_offset
 

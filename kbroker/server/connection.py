@@ -157,7 +157,6 @@ class ClientConnection:
                 await self._send(cast("list[Part]", parts))  # the only payloads are slices of log files
         finally:
             self.is_answering = self.is_waiting_for_handler = False
-            self.last_active = self._world.monotonic()
 
     async def _send(self, parts: Sequence[Part]) -> None:
         try:

@@ -66,6 +66,8 @@ def numbered() -> Callable[..., list[Message]]:
     """Small records that can be told apart: ``numbered(3)`` has the values b"0", b"1", b"2"."""
 
     def make(count: int, *, first: int = 0, partitions: int = 1) -> list[Message]:
-        return [Message(b"%d" % number, partition=number % partitions) for number in range(first, first + count)]
+        return [
+            Message(b"%d" % number, partition=number % partitions) for number in range(first, first + count)
+        ]
 
     return make

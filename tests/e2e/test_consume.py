@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from kio.schema.errors import ErrorCode
 
 from tests.e2e.clients.confluent import ConfluentAdmin, ConfluentClient
 from tests.e2e.clients.interface import (
@@ -23,6 +24,7 @@ from tests.e2e.clients.interface import (
     poll_until,
 )
 from tests.e2e.clients.kafka_python import KafkaPythonClient
+from tests.e2e.raw_connection import RawConnection, fetch_request
 
 NewTopic = Callable[..., str]
 Numbered = Callable[..., list[Message]]
@@ -35,7 +37,9 @@ BASE_TIMESTAMP_MS = 1_700_000_000_000
 def spaced(bootstrap_server: str, new_topic: NewTopic) -> TopicPartition:
     """A partition of 100 records, a second apart, in several gzip batches."""
     topic = new_topic()
-    with ConfluentClient().producer(bootstrap_server, {"compression.type": "gzip", "linger.ms": 50}) as producer:
+    with ConfluentClient().producer(
+        bootstrap_server, {"compression.type": "gzip", "linger.ms": 50}
+    ) as producer:
         for first in range(0, 100, 25):
             producer.send(
                 topic,
@@ -109,7 +113,9 @@ def test_offsets_by_admin(
         with library.producer(bootstrap_server) as producer:
             for offset, second in enumerate((1, 5, 9, 3, 7)):
                 timestamp_ms = BASE_TIMESTAMP_MS + second * 1_000
-                assert producer.send(partition.topic, [Message(b"v", timestamp_ms=timestamp_ms)]) == [(0, offset)]
+                assert producer.send(partition.topic, [Message(b"v", timestamp_ms=timestamp_ms)]) == [
+                    (0, offset)
+                ]
         assert admin.list_offset(partition, EARLIEST_TIMESTAMP) == 0
         assert admin.list_offset(partition, LATEST_TIMESTAMP) == 5
         assert admin.list_offset(partition, MAX_TIMESTAMP) == 2
@@ -177,7 +183,11 @@ def test_fetch_limits_smaller_than_a_batch_still_make_progress(
         for number in range(4):
             for partition in partitions:
                 producer.send(topic, [Message(b"%d" % number * 20_000, partition=partition.partition)])
-    limits = {"fetch.max.bytes": 1, "max.partition.fetch.bytes": 1, "auto.offset.reset": "earliest"}
+    limits: dict[str, str | int] = {
+        "fetch.max.bytes": 1,
+        "max.partition.fetch.bytes": 1,
+        "auto.offset.reset": "earliest",
+    }
     with KafkaPythonClient().consumer(bootstrap_server, settings=limits) as consumer:
         consumer.assign(*partitions)
         records = consume(consumer, 12)
@@ -186,9 +196,7 @@ def test_fetch_limits_smaller_than_a_batch_still_make_progress(
         assert [record.value for record in own] == [b"%d" % number * 20_000 for number in range(4)]
 
 
-def test_record_ends_a_long_poll_at_once(
-    client: Client, bootstrap_server: str, new_topic: NewTopic
-) -> None:
+def test_record_ends_a_long_poll_at_once(client: Client, bootstrap_server: str, new_topic: NewTopic) -> None:
     partition = TopicPartition(new_topic(), 0)
     with (
         client.producer(bootstrap_server) as producer,
@@ -203,6 +211,38 @@ def test_record_ends_a_long_poll_at_once(
         started = time.monotonic()
         assert [record.value for record in consume(consumer, 1)] == [b"second"]
         assert time.monotonic() - started < 5.0
+
+
+def test_fetch_waits_as_long_as_asked_for_as_many_bytes_as_asked(
+    bootstrap_server: str, new_topic: NewTopic
+) -> None:
+    partition = TopicPartition(new_topic(), 0)
+    with ConfluentClient().producer(bootstrap_server) as producer:
+        producer.send(partition.topic, [Message(b"x" * 100)])
+    with RawConnection(bootstrap_server) as raw:
+
+        def fetch(offset: int, min_bytes: int) -> tuple[float, int]:
+            request = fetch_request(partition, offset, max_wait_ms=600, min_bytes=min_bytes)
+            started = time.monotonic()
+            raw.send(request)
+            ((answer,),) = (topic.partitions for topic in raw.receive(request).responses)
+            assert answer.error_code == 0
+            return time.monotonic() - started, len(answer.records or b"")
+
+        assert raw.is_served()
+        waited_s, size = fetch(0, 1)
+        assert waited_s < 0.5
+        assert size > 100
+        waited_s, size = fetch(0, 10_000)
+        assert 0.55 < waited_s < 5.0
+        assert size > 100
+        waited_s, size = fetch(1, 1)
+        assert 0.55 < waited_s < 5.0
+        assert size == 0
+        request = fetch_request(partition, 50, max_wait_ms=20_000, min_bytes=1)
+        raw.send(request)
+        ((answer,),) = (topic.partitions for topic in raw.receive(request, deadline_s=5.0).responses)
+        assert answer.error_code == ErrorCode.offset_out_of_range
 
 
 def test_two_consumers_without_a_group_read_everything_each(

@@ -53,9 +53,7 @@ def test_group_is_listed_and_described_through_its_life(
             consumer.subscribe(topic)
             poll_until(lambda: (consumer.poll(0.1), consumer.assignment())[1], lambda owned: len(owned) == 2)
             assert group_id in admin.list_groups()
-            described = poll_until(
-                lambda: admin.describe_group(group_id), lambda one: one.state == "Stable"
-            )
+            described = poll_until(lambda: admin.describe_group(group_id), lambda one: one.state == "Stable")
             assert described.protocol == ("roundrobin" if client.name == "aiokafka" else "range")
             (owned,) = described.assignments.values()
             assert owned == {TopicPartition(topic, 0), TopicPartition(topic, 1)}

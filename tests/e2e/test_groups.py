@@ -253,7 +253,8 @@ def test_static_member_comes_back_to_its_partitions_without_a_rebalance(
     group.leave(second)
     # A static member that closes stays in the group until its session ends.
     described = admin.describe_group(group_id)
-    assert (described.state, described.instance_ids) == ("Stable", {"one", "two"})
+    assert described.state == "Stable"
+    assert described.instance_ids == {"one", "two"}
 
     group.join(consumer("two"))
     assert group.settle() == [first_owns, second_owns]
@@ -319,7 +320,8 @@ def test_groups_do_not_disturb_one_another(
         producer.send(topic, numbered(30))
     with contextlib.ExitStack() as stack:
         consumers = [
-            stack.enter_context(client.consumer(bootstrap_server, unique_name("apart"), QUICK)) for _ in range(3)
+            stack.enter_context(client.consumer(bootstrap_server, unique_name("apart"), QUICK))
+            for _ in range(3)
         ]
         for consumer in consumers:
             consumer.subscribe(topic)

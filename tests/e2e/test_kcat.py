@@ -90,8 +90,17 @@ def test_offsets_from_the_end_and_by_time(
             topic, [Message(b"%d" % number, timestamp_ms=base_ms + number * 1000) for number in range(20)]
         )
     assert kcat("-C", "-t", topic, "-p", "0", "-e", "-q", "-o", "-3").split() == ["17", "18", "19"]
-    assert kcat("-C", "-t", topic, "-p", "0", "-e", "-q", "-o", "15").split() == ["15", "16", "17", "18", "19"]
-    assert kcat("-C", "-t", topic, "-p", "0", "-e", "-q", "-o", f"s@{base_ms + 17_500}").split() == ["18", "19"]
+    assert kcat("-C", "-t", topic, "-p", "0", "-e", "-q", "-o", "15").split() == [
+        "15",
+        "16",
+        "17",
+        "18",
+        "19",
+    ]
+    assert kcat("-C", "-t", topic, "-p", "0", "-e", "-q", "-o", f"s@{base_ms + 17_500}").split() == [
+        "18",
+        "19",
+    ]
     assert re.search(r"offset 7\b", kcat("-Q", "-t", f"{topic}:0:{base_ms + 7_000}"))
 
 
@@ -109,9 +118,7 @@ def test_consumer_group(
         assert admin.group_offsets(group) == {TopicPartition(topic, 0): 2, TopicPartition(topic, 1): 2}
 
 
-def test_idempotent_producer_and_large_message(
-    kcat: Callable[..., str], new_topic: NewTopic
-) -> None:
+def test_idempotent_producer_and_large_message(kcat: Callable[..., str], new_topic: NewTopic) -> None:
     topic = new_topic()
     large = "ab" * 450_000
     kcat("-P", "-t", topic, "-X", "enable.idempotence=true", "-X", "acks=all", stdin=f"small\n{large}\n")

@@ -126,9 +126,7 @@ def test_keys_choose_the_partition_and_keep_their_order(
     sent = [Message(b"%d" % number, b"key-%d" % (number % 10), partition=None) for number in range(200)]
     with client.producer(bootstrap_server) as producer:
         placed = producer.send(topic, sent)
-    partitions_of_key = {
-        (message.key, place.partition) for message, place in zip(sent, placed, strict=True)
-    }
+    partitions_of_key = {(message.key, place.partition) for message, place in zip(sent, placed, strict=True)}
     assert len(partitions_of_key) == 10
     assert {partition for _key, partition in partitions_of_key} == {0, 1, 2}
     for key in {message.key for message in sent}:
@@ -162,7 +160,11 @@ def test_topic_with_a_codec_of_its_own_recompresses(
     ("configs", "message", "error"),
     [
         ({"cleanup.policy": "compact"}, Message(b"no key"), "INVALID_RECORD"),
-        ({"message.timestamp.before.max.ms": "1000"}, Message(b"old", timestamp_ms=1_000), "INVALID_TIMESTAMP"),
+        (
+            {"message.timestamp.before.max.ms": "1000"},
+            Message(b"old", timestamp_ms=1_000),
+            "INVALID_TIMESTAMP",
+        ),
         (
             {"message.timestamp.after.max.ms": "1000"},
             Message(b"future", timestamp_ms=int(time.time() * 1000) + 86_400_000),

@@ -115,7 +115,9 @@ def test_topics_configs_and_group_offsets_are_kept(
 @pytest.mark.parametrize(
     "tail", [b"\x00" * 4096, b"\xff" * 100, b"not a record batch at all" * 9], ids=["zeros", "ones", "text"]
 )
-def test_torn_tail_is_cut_off_after_a_kill(start_broker: StartBroker, tail: bytes, numbered: Numbered) -> None:
+def test_torn_tail_is_cut_off_after_a_kill(
+    start_broker: StartBroker, tail: bytes, numbered: Numbered
+) -> None:
     broker = start_broker().start()
     with CLIENT.producer(broker.bootstrap_server) as producer:
         producer.send("torn", numbered(20))

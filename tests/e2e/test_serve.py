@@ -92,9 +92,7 @@ def test_second_start_on_the_same_directory_is_refused(
         round_trip(first.bootstrap_server, "still-served")
 
 
-def test_port_in_use_is_refused(
-    start_broker: StartBroker, broker_command: tuple[str, ...] | None
-) -> None:
+def test_port_in_use_is_refused(start_broker: StartBroker, broker_command: tuple[str, ...] | None) -> None:
     first = start_broker().start()
     second = start_broker(port=first.port)
     # The stand-in's ready line only says that somebody answers on the port, so watch for the end itself.

@@ -178,11 +178,15 @@ class Round:
 
     def must_survive(self, *, clean: bool) -> list[Written]:
         """The batches that the damage gives no reason to lose."""
-        survivors = []
+        survivors: list[Written] = []
         for each in self.batches:
             damage = self.first_log_damage.get(each.file)
             if damage is not None and damage < each.position + each.size:
                 break
+            if survivors and survivors[-1].file != each.file and survivors[-1].file in self.first_log_damage:
+                # Rubbish at the end of a segment costs what follows, unless it follows without a gap.
+                if survivors[-1].records[-1].offset + 1 != each.base_offset:
+                    break
             survivors.append(each)
         if self.damaged_offsets and survivors:
             # A batch that claims a wrong offset may drag down the one before or push out those behind.
@@ -252,7 +256,11 @@ class Round:
 
 def run_seed(seed: int, path: Path) -> None:
     """Failure, or anything else that it raises, is a bug."""
-    Round(seed, path).run()
+    this = Round(seed, path)
+    try:
+        this.run()
+    finally:
+        this.harness.log.abandon()
 
 
 def main() -> int:

@@ -175,8 +175,25 @@ def test_truncation(tmp_path: Path, offset: int, reopen: bool) -> None:
     harness.reopen_after_kill()
     assert harness.log.findings == []
     assert [record.offset for record in read_all(harness.log)] == [*range(kept), offset]
+    assert harness.log.log_end_offset == offset + 1
     newest = harness.log.fetch_offset_by_timestamp(-3)
     assert newest is not None
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_truncation_into_a_gap_ends_the_log_there_for_good(tmp_path: Path, clean: bool) -> None:
+    harness = LogHarness(tmp_path)
+    harness.log.append_as_follower(replicated(0, b"a", b"b") + replicated(10, b"c"))
+    for offset in (7, 1):
+        harness.log.truncate_to(offset)
+        harness.checkpoint()
+        if clean:
+            harness.reopen_cleanly()
+        else:
+            harness.reopen_after_kill()
+        assert harness.log.log_end_offset == offset
+        assert harness.log.findings == []
+    assert read_all(harness.log) == []
 
 
 def test_truncating_behind_the_end_only_drops_epochs(tmp_path: Path) -> None:

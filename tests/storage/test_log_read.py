@@ -225,6 +225,22 @@ def test_log_append_time_answers_with_the_first_record_of_the_batch(tmp_path: Pa
     assert harness.log.fetch_offset_by_timestamp(-3) == (START_MS + 10, 2, 0)
 
 
+def test_deleted_records_are_not_found_by_timestamp(tmp_path: Path) -> None:
+    harness = LogHarness(tmp_path)
+    for timestamp in (90, 10, 50, 20):
+        harness.log.append_as_leader(batch(timestamp=START_MS + timestamp), 0)
+    harness.log.roll()
+    harness.log.append_as_leader(batch(timestamp=START_MS + 40), 0)
+    harness.log.update_high_watermark(5)
+    for start, newest, first_after_30 in ((0, 0, 0), (1, 2, 2), (3, 4, 4), (4, 4, 4)):
+        harness.log.maybe_increment_log_start_offset(start)
+        assert harness.log.fetch_offset_by_timestamp(-3)[1] == newest  # type: ignore[index]
+        assert harness.log.fetch_offset_by_timestamp(START_MS + 30)[1] == first_after_30  # type: ignore[index]
+    harness.log.maybe_increment_log_start_offset(5)
+    assert harness.log.fetch_offset_by_timestamp(-3) is None
+    assert harness.log.fetch_offset_by_timestamp(START_MS) is None
+
+
 def test_special_timestamps(tmp_path: Path) -> None:
     log = LogHarness(tmp_path).log
     assert log.fetch_offset_by_timestamp(-1) == (-1, 0, -1)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 from kbroker.coordination.group.config import GroupConfig
 from kbroker.coordination.group.group import Group
 from kbroker.coordination.group.offset_store import OffsetStore
-from kbroker.coordination.group.rebalance import Rebalances
 from kbroker.coordination.group.records import (
     NO_TIMESTAMP,
     CommittedOffset,
@@ -51,12 +50,9 @@ class ExpirationDue(NamedTuple):
 class OffsetRemoval:
     """Writes the tombstones."""
 
-    def __init__(
-        self, groups: GroupRegistry, offsets: OffsetStore, rebalances: Rebalances, config: GroupConfig
-    ) -> None:
+    def __init__(self, groups: GroupRegistry, offsets: OffsetStore, config: GroupConfig) -> None:
         self._groups = groups
         self._offsets = offsets
-        self._rebalances = rebalances
         self._config = config
 
     # On request
@@ -102,8 +98,9 @@ class OffsetRemoval:
             partitions = dict.fromkeys(self._offsets.latest(group_id))
             partitions.update(dict.fromkeys(self._offsets.unstable_partitions(group_id)))
             out.records.extend(offset_tombstone(group_id, topic, index) for topic, index in partitions)
+            # Timers of pending members run on, and find no group when they fire; if the tombstones cannot be
+            # appended, they are still needed.
             out.records.append(group_tombstone(group_id))
-            self._rebalances.forget(group, out)
         return out
 
     def _existing(self, group_id: str) -> Group:
@@ -123,7 +120,6 @@ class OffsetRemoval:
         for group in self._groups:
             if self._expire_offsets(group, out, now_ms) and self._may_go(group):
                 out.records.append(group_tombstone(group.group_id))
-                self._rebalances.forget(group, out)
         if out.records:
             logger.info("%d tombstones for expired offsets and groups", len(out.records))
         self.schedule_expiration(out)

@@ -52,7 +52,7 @@ class GroupShard:
         self._joins = Joins(self.groups, self._rebalances, config, new_uuid)
         self._syncs = Syncs(self.groups, self._rebalances)
         self._sessions = Sessions(self.groups, self._rebalances)
-        self._removal = OffsetRemoval(self.groups, self.offsets, self._rebalances, config)
+        self._removal = OffsetRemoval(self.groups, self.offsets, config)
         queries = OffsetQueries(self.groups, self.offsets)
         commits = OffsetCommits(self.groups, self._rebalances, config)
         descriptions = Descriptions(self.groups)

@@ -88,9 +88,7 @@ class _EventLoop:
         self._started.set()
         await self._stop.wait()
 
-    def call(
-        self, function: Callable[[], Awaitable[ResultT]], *, deadline_s: float = _DEADLINE_S
-    ) -> ResultT:
+    def call(self, function: Callable[[], Awaitable[ResultT]], *, deadline_s: float = _DEADLINE_S) -> ResultT:
         async def run() -> ResultT:
             return await asyncio.wait_for(_awaited(function), deadline_s)
 
@@ -352,5 +350,3 @@ def _consumed(record: Any) -> Consumed:
         record.value,
         tuple((name, value) for name, value in record.headers),
     )
-
-

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import confluent_kafka
-from confluent_kafka import admin as confluent_admin
+from confluent_kafka import admin as admin_module
 
 from tests.e2e.clients.interface import (
     EARLIEST_TIMESTAMP,
@@ -26,6 +26,9 @@ from tests.e2e.clients.interface import (
     Setting,
     TopicPartition,
 )
+
+# Its type hints do not export most of its names.
+confluent_admin: Any = admin_module
 
 _LIBRARY_NAMES = {"fetch.max.wait.ms": "fetch.wait.max.ms"}
 _DEADLINE_S = 30.0
@@ -239,9 +242,7 @@ class ConfluentProducer(Closing):
             optional["headers"] = list(message.headers)
         while True:
             try:
-                self._producer.produce(
-                    topic, message.value, message.key, on_delivery=on_delivery, **optional
-                )
+                self._producer.produce(topic, message.value, message.key, on_delivery=on_delivery, **optional)
             except BufferError:
                 self._producer.poll(0.1)
             except confluent_kafka.KafkaException as error:

@@ -123,11 +123,10 @@ class Admin(AbstractContextManager["Admin"], Protocol):
 
 
 class GroupAdmin(Admin, Protocol):
-    """The operations that aiokafka's admin client lacks."""
+    """What confluent-kafka's and kafka-python's admin clients have beyond aiokafka's."""
 
     def list_offset(self, partition: TopicPartition, timestamp: int) -> int: ...
     def delete_group(self, group: str) -> None: ...
-    def delete_group_offsets(self, group: str, partition: TopicPartition) -> None: ...
 
 
 class Producer(AbstractContextManager["Producer"], Protocol):

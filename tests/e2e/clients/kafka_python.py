@@ -179,9 +179,7 @@ class KafkaPythonAdmin(Closing):
         return GroupDescription(
             state=description["group_state"],
             protocol=description["protocol_data"],
-            assignments={
-                member["member_id"]: _assigned(member["member_assignment"]) for member in members
-            },
+            assignments={member["member_id"]: _assigned(member["member_assignment"]) for member in members},
             instance_ids=frozenset(
                 member["group_instance_id"] for member in members if member["group_instance_id"]
             ),
@@ -257,7 +255,9 @@ class KafkaPythonConsumer(Closing):
         return {TopicPartition(*partition) for partition in self._consumer.assignment()}
 
     def poll(self, timeout_s: float = 0.1) -> list[Consumed]:
-        fetched = _translated(lambda: self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=5_000))
+        fetched = _translated(
+            lambda: self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=5_000)
+        )
         return [_consumed(record) for records in fetched.values() for record in records]
 
     def seek(self, partition: TopicPartition, offset: int) -> None:

@@ -226,7 +226,14 @@ def test_timers_of_a_deleted_group_do_nothing() -> None:
     shard = Harness()
     shard.new_member_id(session_ms=SESSION_MS)
     assert shard.delete_group() is ErrorCode.NONE
-    live = len(shard.timers)
     shard.sleep(SESSION_MS)
-    assert live == 1, "only the look for expired offsets is left"
     assert shard.shard.groups.get(GROUP) is None
+
+
+def test_pending_member_of_a_group_that_could_not_be_deleted_is_still_watched() -> None:
+    shard = Harness()
+    shard.new_member_id(session_ms=SESSION_MS)
+    shard.append_error = ErrorCode.NOT_COORDINATOR
+    assert shard.delete_group() is ErrorCode.NOT_COORDINATOR
+    shard.sleep(SESSION_MS)
+    assert not shard.group.pending_join
