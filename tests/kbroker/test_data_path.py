@@ -19,6 +19,7 @@ from tests.running_broker import batch, create_topic
 from wire.compression import Compression
 from wire.errors import ErrorCode
 from wire.messages.fetch import FetchRequest, FetchResponse
+from wire.messages.groups import FindCoordinatorRequest, FindCoordinatorResponse
 from wire.messages.offsets import (
     DeleteRecordsRequest,
     DeleteRecordsResponse,
@@ -287,6 +288,10 @@ async def test_acks_0_that_fails_closes_the_connection(connect: Connect) -> None
 async def test_clients_cannot_produce_to_internal_topics(connect: Connect) -> None:
     async with connect() as client:
         internal = Topic(client, "__consumer_offsets", uuid.uuid4())
+        with trio.fail_after(10):  # looking for a coordinator creates the topic
+            while (await internal.list_offset(-1)).error_code:
+                await client.request(FindCoordinatorRequest(coordinator_keys=["g"]), FindCoordinatorResponse)
+                await trio.sleep(0.01)
         answer = await internal.produce(batch(b"a"), version=12)
         assert answer.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
 
