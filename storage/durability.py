@@ -26,13 +26,20 @@ class _Covered:
     offset: int
     segments: list[tuple[Segment, int, bool]]  # segment, bytes, whether its indexes too
     snapshots: list[int]
+    files: list[str]
     epochs_version: int
     segment_count: int
     truncations: int
+    log_directory: str | None  # if its names were synced, and up to which change of them
+    names_version: int
 
 
 class LogDurability:
-    """Keeps the recovery point of one log. `names_unsynced` tells that its directory may be new."""
+    """Keeps the recovery point of one log.
+
+    `names_unsynced` tells that its files may be new; `created_version` is what `NewNames` gave for its
+    directory.
+    """
 
     def __init__(
         self,
@@ -43,16 +50,23 @@ class LogDurability:
         *,
         recovery_point: int,
         names_unsynced: bool,
+        created_version: int,
     ) -> None:
         self._context = context
+        self._created_version = created_version
         self._segments = segments
         self._epochs = epochs
         self._producers = producers
         self._truncations = 0
         self._directory_unsynced = names_unsynced
-        self._parent_unsynced = names_unsynced
+        self._unsynced_files: list[str] = []
         self.recovery_point = recovery_point
         self.last_flush_ms = context.clock_ms()
+
+    def file_written(self, path: str) -> None:
+        """A small file of the log was written, and is to be synced with the next flush."""
+        self._unsynced_files.append(path)
+        self._directory_unsynced = True
 
     def segment_added(self) -> None:
         """There is a new name in the directory."""
@@ -73,8 +87,9 @@ class LogDurability:
         self, directory: str, offset: int, end_of_log: Callable[[], int], *, with_active_indexes: bool
     ) -> PendingFlush | None:
         """A flush of everything before `offset`; None when there is nothing to do. OSError from the disk."""
-        if offset <= self.recovery_point and not self._directory_unsynced and not with_active_indexes:
-            return None
+        if offset <= self.recovery_point and not with_active_indexes:
+            if not self._directory_unsynced or offset == 0:  # a log without records has nothing to lose
+                return None
         active = None if with_active_indexes else self._segments.active
         segments = [
             (segment, segment.size_bytes, segment is not active)
@@ -82,13 +97,16 @@ class LogDurability:
             if segment.base_offset < offset or with_active_indexes
         ]
         snapshots = list(self._producers.unsynced_snapshots)
-        paths = [self._producers.snapshot_path(snapshot) for snapshot in snapshots]
+        files = list(self._unsynced_files)
+        paths = [*files, *(self._producers.snapshot_path(snapshot) for snapshot in snapshots)]
         self._epochs.rewrite_if_stale()
         if self._epochs.unsynced:
             paths.append(self._epochs.path)
         log_directory = directory.rpartition("/")[0]
         directories = [directory] if self._directory_unsynced or paths else []
-        if self._parent_unsynced:
+        names = self._context.new_names
+        names_version = names.version(log_directory)
+        if names.is_unsynced(log_directory, self._created_version):
             directories.append(log_directory)
         handles: list[FileHandle] = []
         for segment, _, with_indexes in segments:
@@ -96,7 +114,15 @@ class LogDurability:
         if not (handles or paths or directories) and offset <= self.recovery_point:
             return None
         covered = _Covered(
-            offset, segments, snapshots, self._epochs.version, len(self._segments), self._truncations
+            offset,
+            segments,
+            snapshots,
+            files,
+            self._epochs.version,
+            len(self._segments),
+            self._truncations,
+            log_directory if log_directory in directories else None,
+            names_version,
         )
         return PendingFlush(
             self._context.filesystem,
@@ -110,6 +136,8 @@ class LogDurability:
 
     def _finished(self, covered: _Covered, log_end_offset: int) -> None:
         """The disk has everything that the flush covered. The log may have grown since, or been truncated."""
+        if covered.log_directory is not None:
+            self._context.new_names.synced(covered.log_directory, covered.names_version)
         if covered.truncations != self._truncations:
             return  # what was synced is not what the log holds now
         offset = covered.offset
@@ -125,8 +153,8 @@ class LogDurability:
         self._producers.unsynced_snapshots = [each for each in snapshots if each not in covered.snapshots]
         if self._epochs.version == covered.epochs_version:
             self._epochs.unsynced = False
-        if len(self._segments) == covered.segment_count:
+        self._unsynced_files = [path for path in self._unsynced_files if path not in covered.files]
+        if len(self._segments) == covered.segment_count and not self._unsynced_files:
             self._directory_unsynced = False
-        self._parent_unsynced = False
         self.recovery_point = max(self.recovery_point, offset)
         self.last_flush_ms = self._context.clock_ms()

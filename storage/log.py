@@ -89,7 +89,8 @@ class Log:
         topic_partition: TopicPartition,
         loaded: LoadedLog,
         *,
-        directory_unsynced: bool,
+        names_unsynced: bool,
+        created_version: int,
     ) -> None:
         self._context = context
         self._clock_ms = context.clock_ms
@@ -110,8 +111,11 @@ class Log:
             self._epochs,
             self._producers,
             recovery_point=max(loaded.recovery_point, loaded.log_start_offset),
-            names_unsynced=directory_unsynced,
+            names_unsynced=names_unsynced,
+            created_version=created_version,
         )
+        if names_unsynced and self.topic_id is not None:
+            self._durability.file_written(f"{directory}/{PARTITION_METADATA}")
         self.on_recovery_point_lowered: Callable[[Log], None] | None = None
         """Called when a truncation put the log end below the recovery point, which a checkpoint may hold."""
         self._closed = False
@@ -136,7 +140,7 @@ class Log:
         """
         parent = directory.rpartition("/")[0]
         try:
-            context.filesystem.make_directories(directory)
+            created = _make_directory(context, directory)
             loader = LogLoader(
                 context,
                 directory,
@@ -149,7 +153,16 @@ class Log:
             loaded = loader.load()
         except OSError as error:
             raise StorageError(parent, f"cannot open the log of {topic_partition}", error) from error
-        log = cls(context, directory, config, topic_partition, loaded, directory_unsynced=not clean_shutdown)
+        log = cls(
+            context,
+            directory,
+            config,
+            topic_partition,
+            loaded,
+            # An empty log is closed without a sync.
+            names_unsynced=not clean_shutdown or not loaded.log_end_offset,
+            created_version=created,
+        )
         if topic_id is not None:
             log.assign_topic_id(topic_id)
         return log
@@ -172,6 +185,7 @@ class Log:
                 write_partition_metadata(self._context.filesystem, self.directory, topic_id)
             except OSError as error:
                 raise self._storage_error(f"cannot write {PARTITION_METADATA}", error) from error
+            self._durability.file_written(f"{self.directory}/{PARTITION_METADATA}")
             self.topic_id = topic_id
         elif self.topic_id != topic_id:
             message = f"the log of {self.topic_partition} belongs to topic id {self.topic_id}, not {topic_id}"
@@ -765,3 +779,15 @@ class Log:
 
     def _storage_error(self, message: str, error: OSError) -> StorageError:
         return StorageError(self.log_directory, f"{self.topic_partition}: {message}", error)
+
+
+def _make_directory(context: LogContext, directory: str) -> int:
+    """Make the partition's directory if there is none; what `NewNames` says about it."""
+    log_directory = directory.rpartition("/")[0]
+    try:
+        context.filesystem.make_directory(directory)
+    except FileExistsError:
+        return context.new_names.found(log_directory)
+    except FileNotFoundError:
+        context.filesystem.make_directories(directory)
+    return context.new_names.created(log_directory)

@@ -17,6 +17,36 @@ def _no_jitter(below: int) -> int:
     return 0
 
 
+class NewNames:
+    """In which log directories partition directories were made that a power loss may still undo.
+
+    One sync of a log directory serves all partitions made in it before.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[str, int] = {}
+        self._synced: dict[str, int] = {}
+
+    def created(self, log_directory: str) -> int:
+        """A partition's directory was made; the number to ask `is_unsynced` with."""
+        version = self._versions[log_directory] = self.version(log_directory) + 1
+        return version
+
+    def found(self, log_directory: str) -> int:
+        """Like `created`, for a directory that was there: whoever made it may not have synced it."""
+        return self._versions.setdefault(log_directory, 1)
+
+    def version(self, log_directory: str) -> int:
+        return self._versions.get(log_directory, 0)
+
+    def is_unsynced(self, log_directory: str, version: int) -> bool:
+        return version > self._synced.get(log_directory, 0)
+
+    def synced(self, log_directory: str, version: int) -> None:
+        """The log directory was synced when `version` was its latest."""
+        self._synced[log_directory] = max(version, self._synced.get(log_directory, 0))
+
+
 @dataclass(slots=True)
 class LogContext:
     """`random_below(n)` gives an integer in [0, n) and decides segment.jitter.ms; n is positive."""
@@ -29,6 +59,7 @@ class LogContext:
     open_files_max: int = 128
     cache: FileCache = field(init=False)
     removals: RemovalQueue = field(init=False)
+    new_names: NewNames = field(init=False)
 
     def jitter_ms(self, config: LogConfig) -> int:
         """How much earlier than segment.ms a new segment is rolled, so that not all roll at once."""
@@ -38,3 +69,4 @@ class LogContext:
     def __post_init__(self) -> None:
         self.cache = FileCache(self.filesystem, open_files_max=self.open_files_max)
         self.removals = RemovalQueue(self.filesystem, self.clock_ms)
+        self.new_names = NewNames()

@@ -285,9 +285,7 @@ class LogLoader:
         self._drop(later, state)  # before the cut: a crash in between must not leave a hole
         segment.truncate_bytes(position)
 
-    def _kind_of_cut(
-        self, segment: Segment, later: list[Segment], position: int, offset: int
-    ) -> FindingKind:
+    def _kind_of_cut(self, segment: Segment, later: list[Segment], position: int, offset: int) -> FindingKind:
         """Whether a cut removes just an unfinished write, or what should have been good."""
         if offset < self._recovery_point or any(other.size_bytes for other in later):
             return FindingKind.CORRUPT_LOG

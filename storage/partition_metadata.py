@@ -19,8 +19,9 @@ _LINE = re.compile(r"^(version|topic_id):\s+(\S+)$")
 
 
 def write_partition_metadata(filesystem: Filesystem, directory: str, topic_id: UUID) -> None:
+    """Not synced: what a power loss could make of it is noticed, and the next flush comes before any promise."""
     data = f"version: 0\ntopic_id: {uuid_to_text(topic_id)}".encode()
-    write_atomically(filesystem, f"{directory}/{PARTITION_METADATA}", data)
+    write_atomically(filesystem, f"{directory}/{PARTITION_METADATA}", data, sync=False)
 
 
 def decode_partition_metadata(data: bytes) -> UUID:

@@ -499,7 +499,9 @@ class Segment:
 
     def close_indexes(self) -> bool:
         """Before a clean close: like `become_inactive`, if the segment was written to; whether it was."""
-        if self.unsynced_indexes or self._untrimmed or self.synced_bytes < self.size_bytes:
+        if self._untrimmed or (
+            self.size_bytes and (self.unsynced_indexes or self.synced_bytes < self.size_bytes)
+        ):
             self.become_inactive()
             return True
         return False

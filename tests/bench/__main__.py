@@ -1,16 +1,18 @@
 """``python -m tests.bench [--quick] [--json FILE]``: one table from one run, with ratios and the goals of the project.
 
 Every line stands beside a reference measured in the same run on the same machine: these machines are shared, so a
-ratio says something and a bare number little. The best of several rounds counts, on both sides.
+ratio says something and a bare number little. The best of several rounds counts, on both sides. With
+``--bootstrap-server`` throughput and latency of whatever broker is there are measured, and kbroker is not started.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +30,8 @@ SIZES = {"100 B": 100, "1 KiB": 1024, "10 KiB": 10 * 1024}
 RECORDS = {"100 B": 600_000, "1 KiB": 300_000, "10 KiB": 40_000}
 QUICK_SHARE = 5
 START_DEADLINE_S = 30
+PARTS = ("start_up", "memory", "latency", "throughput", "many_partitions", "codecs")
+PARTS_OF_ANY_BROKER = ("latency", "throughput")
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,11 @@ class Line:
 class Bench:
     """Collects lines; ``quick`` makes everything a fifth as long, and noisier."""
 
-    def __init__(self, directory: Path, *, quick: bool) -> None:
+    def __init__(self, directory: Path, *, quick: bool, bootstrap_server: str | None = None) -> None:
         self.directory = directory
+        self.bootstrap_server = bootstrap_server
+        # A broker that was there before may have the topics of another run.
+        self.run_id = f"bench-{time.time_ns():x}"
         self.rounds = 1 if quick else 3
         self.share = QUICK_SHARE if quick else 1
         self.quick = quick
@@ -91,6 +98,15 @@ class Bench:
     def broker(self, name: str, **overrides: str) -> BrokerProcess:
         return BrokerProcess(self.directory / name, overrides=overrides)
 
+    @contextlib.contextmanager
+    def server(self, name: str) -> Iterator[str]:
+        """The given broker's address, or that of a new kbroker."""
+        if self.bootstrap_server is not None:
+            yield self.bootstrap_server
+            return
+        with self.broker(name).start() as broker:
+            yield broker.bootstrap_server
+
     # Throughput and latency
 
     def throughput(self) -> None:
@@ -104,17 +120,27 @@ class Bench:
     def _throughput_of(self, label: str, size: int, count: int, disk: float, sendfile: float) -> None:
         def work(kind: str, bootstrap: str) -> Callable[[int], dict[str, float]]:
             return lambda number: run_workload(
-                kind=kind, bootstrap=bootstrap, topic=f"bench-{size}-{number}", size=size, count=count
+                kind=kind,
+                bootstrap=bootstrap,
+                topic=f"{self.run_id}-{size}-{number}",
+                size=size,
+                count=count,
             )
+
+        def drain(bootstrap: str, *, create: bool) -> dict[str, float]:
+            # A part is enough: the mock keeps all of it in memory.
+            filling = {"topic": f"{self.run_id}-fill-{size}", "size": size, "count": count // 3}
+            run_workload(kind="fill", bootstrap=bootstrap, create=create, **filling)
+            return self.best(lambda _: run_workload(kind="drain", bootstrap=bootstrap, **filling), "mb_per_s")
 
         with mock_cluster() as mock:
             mock_produce = self.best(work("produce", mock), "mb_per_s")["mb_per_s"]
         with mock_cluster() as mock:
-            # The mock keeps little: what its client takes is measured on what is there.
-            run_workload(kind="produce", bootstrap=mock, topic="bench", size=size, count=count)
-        with self.broker(f"throughput-{size}").start() as broker:
-            produced = self.best(work("produce", broker.bootstrap_server), "mb_per_s")
-            consumed = self.best(work("consume", broker.bootstrap_server), "mb_per_s")
+            client_takes = drain(mock, create=False)["mb_per_s"]
+        with self.server(f"throughput-{size}") as server:
+            produced = self.best(work("produce", server), "mb_per_s")
+            consumed = self.best(work("consume", server), "mb_per_s")
+            drained = drain(server, create=True)
         slower, name = min((disk, "disk"), (mock_produce, "mock"))
         self.add(
             f"produce {label}, acks=1, linger 5 ms",
@@ -131,21 +157,32 @@ class Bench:
             "MB/s",
             reference=sendfile,
             reference_name="sendfile",
-            at_least=0.5 if label == "1 KiB" else None,
         )
         self.add(f"consume {label}", consumed["records_per_s"], "records/s")
+        self.add(
+            f"consume {label}, 4 MB a partition, as from the mock",
+            drained["mb_per_s"],
+            "MB/s",
+            reference=client_takes,
+            reference_name="client",
+            at_least=0.5 if label == "1 KiB" else None,
+        )
 
     def latency(self) -> None:
         count = 5000 // self.share
 
         def work(bootstrap: str) -> Callable[[int], dict[str, float]]:
             return lambda number: run_workload(
-                kind="round_trip", bootstrap=bootstrap, topic=f"latency-{number}", size=100, count=count
+                kind="round_trip",
+                bootstrap=bootstrap,
+                topic=f"{self.run_id}-latency-{number}",
+                size=100,
+                count=count,
             )
 
-        with mock_cluster() as mock, self.broker("latency").start() as broker:
+        with mock_cluster() as mock, self.server("latency") as server:
             reference = self.best(work(mock), "p50_us", least=True)
-            measured = self.best(work(broker.bootstrap_server), "p50_us", least=True)
+            measured = self.best(work(server), "p50_us", least=True)
         self.add(
             "single record, acks=1, p50",
             measured["p50_us"],
@@ -251,23 +288,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, one round: noisy")
     parser.add_argument("--json", metavar="FILE", help="write the lines as JSON too")
-    parser.add_argument(
-        "--only",
-        action="append",
-        choices=["throughput", "latency", "start_up", "memory", "many_partitions", "codecs"],
-    )
+    parser.add_argument("--bootstrap-server", metavar="HOST:PORT", help="measure the broker that is there")
+    parser.add_argument("--only", action="append", choices=PARTS)
     options = parser.parse_args()
+    parts = PARTS if options.bootstrap_server is None else PARTS_OF_ANY_BROKER
     print(_row(Line("", "value", "reference", "ratio", "goal", "met")))
     with tempfile.TemporaryDirectory(prefix="kbroker-bench-", dir=Path.cwd()) as directory:
-        bench = Bench(Path(directory), quick=options.quick)
-        for part in options.only or (
-            "start_up",
-            "memory",
-            "latency",
-            "throughput",
-            "many_partitions",
-            "codecs",
-        ):
+        bench = Bench(Path(directory), quick=options.quick, bootstrap_server=options.bootstrap_server)
+        for part in options.only or parts:
             getattr(bench, part)()
     if options.json:
         Path(options.json).write_text(

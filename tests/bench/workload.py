@@ -1,8 +1,8 @@
 """The client side of the benchmark, in a process of its own: ``python -m tests.bench.workload JSON``.
 
 Takes a description of the work as JSON and prints what it measured as JSON: {"mb_per_s", "records_per_s"} for
-``produce`` and ``consume``, {"p50_us", "p99_us"} for ``round_trip``. ``mock`` runs librdkafka's built-in mock cluster
-until its standard input closes, after printing its address.
+``produce``, ``consume`` and ``drain``, {"p50_us", "p99_us"} for ``round_trip``, nothing for ``fill``. ``mock`` runs
+librdkafka's built-in mock cluster until its standard input closes, after printing its address.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 MEGABYTE = 1_000_000
 FLUSH_DEADLINE_S = 120.0
 IDLE_DEADLINE_S = 30.0
+# The mock cluster forgets what exceeds 5 MB a partition, and makes four partitions for each topic.
+FILL_PARTITIONS = 4
+FILL_BYTES = 4_000_000
 
 
 def produce(bootstrap: str, topic: str, size: int, count: int) -> dict[str, float]:
@@ -52,23 +57,28 @@ def produce(bootstrap: str, topic: str, size: int, count: int) -> dict[str, floa
 
 def consume(bootstrap: str, topic: str, size: int, count: int) -> dict[str, float]:
     """The same records read back from offset 1, from the first record to the last."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "bench",
-            "enable.auto.commit": False,
-            "queued.max.messages.kbytes": 65_536,
-            "fetch.message.max.bytes": 8 * 1024 * 1024,
-            # A client with a full queue pauses for a second by default, which would be most of what is measured.
-            "fetch.queue.backoff.ms": 1,
-        }
-    )
+    consumer = Consumer(_CONSUMER | {"bootstrap.servers": bootstrap})
     consumer.assign([TopicPartition(topic, 0, 1)])
+    return _timed(consumer, size, count)
+
+
+_CONSUMER: dict[str, str | int | bool] = {
+    "group.id": "bench",
+    "enable.auto.commit": False,
+    "queued.max.messages.kbytes": 65_536,
+    "fetch.message.max.bytes": 8 * 1024 * 1024,
+    # A client with a full queue pauses for a second by default, which would be most of what is measured.
+    "fetch.queue.backoff.ms": 1,
+}
+
+
+def _timed(consumer: Consumer, size: int, count: int) -> dict[str, float]:
+    """Rates of ``count`` records from the moment the first of them came; closes the consumer."""
     deadline = time.perf_counter() + IDLE_DEADLINE_S
-    while not (first := consumer.consume(1000, 1.0)):
+    while not (first := consumer.consume(1, 1.0)):
         assert time.perf_counter() < deadline, "no record came"
     started = time.perf_counter()
-    count -= len(first)  # what came before the clock started
+    count -= len(first)
     received = 0
     while received < count:
         # It waits for as many as it is asked for: a larger number would end in waiting for what never comes.
@@ -77,6 +87,49 @@ def consume(bootstrap: str, topic: str, size: int, count: int) -> dict[str, floa
     seconds = time.perf_counter() - started
     consumer.close()
     return {"mb_per_s": count * size / seconds / MEGABYTE, "records_per_s": count / seconds}
+
+
+def fill(bootstrap: str, topic: str, size: int, count: int, create: bool) -> dict[str, float]:
+    """``count`` records of ``size`` bytes, spread over as many topics as it takes for FILL_BYTES a partition."""
+    topics = _topics_to_fill(topic, size, count)
+    if create:
+        admin = AdminClient({"bootstrap.servers": bootstrap})
+        for created in admin.create_topics([NewTopic(name, FILL_PARTITIONS, 1) for name in topics]).values():
+            created.result(FLUSH_DEADLINE_S)
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": 1,
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 1_000_000,
+        }
+    )
+    value = bytes(size)
+    for name in topics:
+        producer.list_topics(name, timeout=FLUSH_DEADLINE_S)
+        for number in range(FILL_PARTITIONS * (FILL_BYTES // size)):
+            if number % 1000 == 0:
+                producer.poll(0)
+            producer.produce(name, value, partition=number % FILL_PARTITIONS)
+        left = producer.flush(FLUSH_DEADLINE_S)
+        assert left == 0, f"{left} records were not acknowledged"
+    return {}
+
+
+def drain(bootstrap: str, topic: str, size: int, count: int) -> dict[str, float]:
+    """Everything that ``fill`` put there, from the first record to the last."""
+    topics = _topics_to_fill(topic, size, count)
+    consumer = Consumer(_CONSUMER | {"bootstrap.servers": bootstrap})
+    consumer.assign(
+        [TopicPartition(name, partition, 0) for name in topics for partition in range(FILL_PARTITIONS)]
+    )
+    return _timed(consumer, size, len(topics) * FILL_PARTITIONS * (FILL_BYTES // size))
+
+
+def _topics_to_fill(topic: str, size: int, count: int) -> list[str]:
+    number_of_topics = max(1, round(count * size / (FILL_PARTITIONS * FILL_BYTES)))
+    return [f"{topic}-{number}" for number in range(number_of_topics)]
 
 
 def round_trip(bootstrap: str, topic: str, size: int, count: int) -> dict[str, float]:
@@ -108,7 +161,13 @@ def main() -> None:
     if kind == "mock":
         mock()
         return
-    kinds = {"produce": produce, "consume": consume, "round_trip": round_trip}
+    kinds: dict[str, Callable[..., dict[str, float]]] = {
+        "produce": produce,
+        "consume": consume,
+        "fill": fill,
+        "drain": drain,
+        "round_trip": round_trip,
+    }
     print(json.dumps(kinds[kind](**work)))
 
 

@@ -18,5 +18,22 @@ def test_damaged_files(tmp_path: Path, first: int) -> None:
 @pytest.mark.slow
 def test_more_damaged_files(tmp_path: Path) -> None:
     # The first ones are those that once found something.
-    for seed in (180, 386, 775, 1106, 1148, 1154, 1213, 1354, 2244, 15541, 3918, 3970, 4375, 5034, 6659, *range(2000, 2300)):
+    for seed in (
+        180,
+        386,
+        775,
+        1106,
+        1148,
+        1154,
+        1213,
+        1354,
+        2244,
+        15541,
+        3918,
+        3970,
+        4375,
+        5034,
+        6659,
+        *range(2000, 2300),
+    ):
         run_seed(seed, tmp_path / str(seed))

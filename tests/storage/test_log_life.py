@@ -392,6 +392,7 @@ class TestFlush:
         assert self.synced(harness, filesystem) == {
             f"{0:020d}.log",
             "leader-epoch-checkpoint",
+            "partition.metadata",
             str(harness.path),
             str(harness.path.parent),
         }

@@ -276,7 +276,7 @@ class LogMachine(RuleBasedStateMachine):
 
 TestLogModel = LogMachine.TestCase
 TestLogModel.settings = settings(
-    max_examples=2000,
+    max_examples=40,
     stateful_step_count=40,
     deadline=None,
     report_multiple_bugs=False,

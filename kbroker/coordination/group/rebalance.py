@@ -56,12 +56,6 @@ class SyncPhaseExpired(NamedTuple):
     generation_id: int
 
 
-class EmptyGenerationStored(NamedTuple):
-    """The record that says that a group has no members any more."""
-
-    group_id: str
-
-
 def session_key(group_id: str, member_id: str) -> tuple[str, str, str]:
     return "session", group_id, member_id
 
@@ -169,9 +163,10 @@ class Rebalances:
         group.begin_generation(now_ms)
         if group.state is GroupState.EMPTY:
             logger.info("group %s is empty, generation %d", group.group_id, group.generation_id)
+            # If this cannot be stored, a restart brings back the last generation that was, whose members then
+            # run into their session timeouts: no harm done.
             out.records.append(group_metadata_record(group, {}))
             out.replay = False
-            out.pending = EmptyGenerationStored(group.group_id)
             return
         logger.info(
             "group %s has %d members in generation %d",

@@ -21,7 +21,6 @@ from kbroker.coordination.group.offset_queries import OffsetQueries
 from kbroker.coordination.group.offset_removal import ExpirationDue, OffsetRemoval
 from kbroker.coordination.group.offset_store import OffsetStore
 from kbroker.coordination.group.rebalance import (
-    EmptyGenerationStored,
     InitialDelayOver,
     JoinPhaseExpired,
     Rebalances,
@@ -124,10 +123,6 @@ class GroupShard:
                 self._joins.static_member_stored(pending, failure, out)
             case GroupCreated():
                 self._joins.group_created(pending, failure, out)
-            case EmptyGenerationStored():
-                # If it is not in the log, the last generation that is would be restored, and its members
-                # would run into their session timeouts: no harm done.
-                pass
             case _:
                 raise AssertionError(f"nobody wanted {pending!r} appended")
         return out

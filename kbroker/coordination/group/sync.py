@@ -91,8 +91,6 @@ class Syncs:
             self._rebalances.propagate_assignment(group, out)
             group.transition_to(GroupState.STABLE, now_ms)
             return
-        for member in group.members.values():
-            member.assignment = b""
         self._rebalances.propagate_error(group, failure.error, out)
         reason = f"the assignment could not be stored ({failure.error.name})"
         self._rebalances.prepare(group, reason, out, now_ms)

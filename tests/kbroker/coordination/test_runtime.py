@@ -34,6 +34,7 @@ class Counter:
         self.on_loaded: Result[None] = Result()
         self.after: Callable[[Any], Result[None]] = lambda pending: Result()
         self.poison: int | None = None
+        self.load_count = 0
 
     # Calls
 
@@ -76,6 +77,7 @@ class Counter:
         self.committed_to = offset
 
     def loaded(self, now_ms: int) -> Result[None]:
+        self.load_count += 1
         return self.on_loaded
 
     def unloaded(self) -> Result[None]:
@@ -281,6 +283,15 @@ class TestWhoIsServed:
             stage.runtime.stop()
         assert stage.runtime.stopped
 
+    async def test_cancelled_run_is_a_stop(self) -> None:
+        stage = Stage()
+        async with running(stage):
+            pass
+        assert stage.runtime.stopped
+        with pytest.raises(ApiError) as caught:
+            await stage.add(1)
+        assert caught.value.code is ErrorCode.COORDINATOR_NOT_AVAILABLE
+
     async def test_after_unload(self) -> None:
         async with loaded() as (stage, nursery):
             parked = Outcome(nursery, stage.park)
@@ -370,6 +381,7 @@ class TestLoading:
             stage.runtime.unload(0)
             await settle()
             assert stage.runtime.state(0) is None
+            assert stage.machine.load_count == 0
             stage.runtime.load(0, 2)
             await settle()
             assert await stage.add(1) == 2
@@ -479,6 +491,13 @@ class TestCommits:
             stage.log.commit_all()
             await settle()
             assert reading.value == 1
+
+    async def test_calls_that_do_not_care_are_not_held_back(self) -> None:
+        async with loaded() as (stage, nursery):
+            stage.log.holding = True
+            Outcome(nursery, lambda: stage.add(1))
+            await settle()
+            assert await stage.wake("nobody") == "woke them"
 
     async def test_read_after_a_write_that_timed_out(self, autojump_clock: trio.testing.MockClock) -> None:
         async with loaded() as (stage, nursery):

@@ -88,6 +88,17 @@ def test_the_dead_do_not_pile_up() -> None:
     assert len(queue._heap) < 100
 
 
+def test_order_survives_a_great_many_cancellations() -> None:
+    queue = TimerQueue()
+    for index in range(400):
+        queue.schedule("o", index, float(index * 7919 % 400), index)
+    for index in range(350):
+        queue.cancel("o", index)
+    deadlines = [index * 7919 % 400 for index in fired(queue, inf)]  # type: ignore[operator]
+    assert deadlines == sorted(deadlines)
+    assert len(deadlines) == 50
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("set"), st.integers(0, 4), st.integers(0, 20)),

@@ -52,8 +52,9 @@ class TestOffsetDelete:
         assert codes(call.response) == [ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC, ErrorCode.NONE]
         assert shard.fetch() == {("t", 0): 1}
 
-    def test_subscription_that_cannot_be_read_is_to_everything(self, shard: Harness) -> None:
-        (member_id,) = shard.stable_group(None, protocols={"range": b"\x00"})
+    @pytest.mark.parametrize("metadata", [b"", b"\x00", b"\x00\x00\x7f\xff\xff\xff", b"\xff\xff" + bytes(8)])
+    def test_subscription_that_cannot_be_read_is_to_everything(self, shard: Harness, metadata: bytes) -> None:
+        (member_id,) = shard.stable_group(None, protocols={"range": metadata})
         shard.commit({("t", 0): 1}, member_id, 1)
         call = shard.delete_offsets(("t", 0))
         assert codes(call.response) == [ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC]

@@ -50,6 +50,16 @@ class TestInitialDelay:
         shard.sleep(1)
         assert call.code is ErrorCode.NONE
 
+    def test_members_that_came_to_an_earlier_one_do_not_extend_it(self) -> None:
+        shard = Harness()
+        first, _ = shard.join_dynamic(rebalance_ms=3_000)
+        second, _ = shard.join_dynamic(rebalance_ms=3_000)
+        shard.sleep(3_000)
+        shard.leave(first, second)
+        _, call = shard.join_dynamic()
+        shard.sleep(3_000)
+        assert call.code is ErrorCode.NONE
+
     def test_no_delay(self) -> None:
         shard = Harness(group_initial_rebalance_delay_ms=0)
         _, call = shard.join_dynamic()

@@ -187,6 +187,13 @@ class TestJoin:
         await trio.sleep(2)
         assert await stage.heartbeat(response.member_id) == ErrorCode.UNKNOWN_MEMBER_ID
 
+    async def test_version_1_has_one(self, stage: Stage, autojump_clock: trio.testing.MockClock) -> None:
+        response = await stage.join(version=1, session_timeout_ms=60_000)
+        await trio.sleep(19)
+        assert await stage.heartbeat(response.member_id) == ErrorCode.NONE
+        await trio.sleep(2)
+        assert await stage.heartbeat(response.member_id) == ErrorCode.UNKNOWN_MEMBER_ID, "it did not sync"
+
     async def test_record_cannot_be_stored(self, stage: Stage) -> None:
         stage.log.errors.append(ApiError(ErrorCode.NOT_ENOUGH_REPLICAS))
         response = await stage.join()

@@ -79,12 +79,16 @@ class TestRestartOfAMember:
             shard.append_error = ErrorCode.NOT_COORDINATOR
         call = shard.join(instance="b", session_ms=30_000)
         shard.time_out_commits()
+        shard.append_error, shard.holding = None, False
         assert call.code is (ErrorCode.COORDINATOR_NOT_AVAILABLE if written else ErrorCode.NOT_COORDINATOR)
         assert call.response.member_id == ""
         assert shard.group.static_member_ids["b"] == follower
         assert shard.member(follower).session_timeout_ms == SESSION_MS
         assert shard.group.awaiting_join_count == 0
+        shard.sleep(SESSION_MS - 1)
         assert shard.heartbeat(follower, 1, instance="b").code is ErrorCode.NONE
+        shard.sleep(SESSION_MS)
+        assert follower not in shard.group.members, "its session goes on"
 
     def test_rebalance_that_begins_before_it_is_stored(self, shard: Harness) -> None:
         leader, _ = shard.stable_group("a", "b")
