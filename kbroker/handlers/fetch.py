@@ -1,9 +1,9 @@
 """Fetch (key 1), versions 4-18.
 
-v5 log start offset; v7 incremental sessions (KIP-227); v9 leader epochs (KIP-320); v10 zstd (KIP-110), but older
-versions get it as well, as from Apache Kafka 4; v11 rack (KIP-392); v12 flexible, truncation hints in the answer (KIP-595); v13 topic ids (KIP-516);
-v15 replica state (KIP-903); v16 node endpoints (KIP-951); v17 directory ids (KIP-853); v18 follower's
-high watermark (KIP-1166).
+v5 log start offset; v7 incremental sessions (KIP-227); v9 leader epochs (KIP-320); v10 zstd (KIP-110), which older
+versions get as well, as from Apache Kafka 4; v11 rack (KIP-392); v12 flexible, truncation hints in the answer
+(KIP-595); v13 topic ids (KIP-516); v15 replica state (KIP-903); v16 node endpoints (KIP-951); v17 directory ids
+(KIP-853); v18 follower's high watermark (KIP-1166).
 
 The records of a partition stay in their file: the response carries a file slice, and the connection lets the
 kernel copy it. A fetch that finds less than ``min_bytes`` gives its slices back, waits for any of its
