@@ -87,9 +87,9 @@ class LogDurability:
         self, directory: str, offset: int, end_of_log: Callable[[], int], *, with_active_indexes: bool
     ) -> PendingFlush | None:
         """A flush of everything before `offset`; None when there is nothing to do. OSError from the disk."""
-        if offset <= self.recovery_point and not with_active_indexes:
-            if not self._directory_unsynced or offset == 0:  # a log without records has nothing to lose
-                return None
+        nothing_new = not self._directory_unsynced or offset == 0  # a log without records has nothing to lose
+        if offset <= self.recovery_point and not with_active_indexes and nothing_new:
+            return None
         active = None if with_active_indexes else self._segments.active
         segments = [
             (segment, segment.size_bytes, segment is not active)

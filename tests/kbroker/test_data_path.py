@@ -268,6 +268,19 @@ async def test_acks_that_do_not_exist(connect: Connect) -> None:
     async with connect() as client:
         topic = await Topic.create(client)
         assert (await topic.produce(batch(b"a"), acks=2)).error_code == ErrorCode.INVALID_REQUIRED_ACKS
+        unknown = await topic.produce(batch(b"a"), acks=2, partition=9)
+        assert unknown.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+async def test_a_refused_append_tells_where_the_log_starts_unless_the_batch_itself_is_at_fault(
+    connect: Connect,
+) -> None:
+    async with connect() as client:
+        topic = await Topic.create(client, message_timestamp_before_max_ms="1000")
+        refused = await topic.produce(batch(b"a", timestamp_ms=1))
+        assert (refused.error_code, refused.log_start_offset) == (ErrorCode.INVALID_TIMESTAMP, 0)
+        corrupt = await topic.produce(damaged(20))
+        assert (corrupt.error_code, corrupt.log_start_offset) == (ErrorCode.CORRUPT_MESSAGE, -1)
 
 
 async def test_acks_0_gets_no_answer(connect: Connect) -> None:
@@ -500,8 +513,34 @@ async def test_fetch_errors_of_one_partition(connect: Connect) -> None:
         fenced = await topic.fetch(current_leader_epoch=99)
         assert fenced.error_code == ErrorCode.UNKNOWN_LEADER_EPOCH
         unknown = Topic(client, "t-unknown", uuid.uuid4())
-        assert (await unknown.fetch()).error_code == ErrorCode.UNKNOWN_TOPIC_ID
-        assert (await unknown.fetch(version=12)).error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        for version, code in (
+            (17, ErrorCode.UNKNOWN_TOPIC_ID),
+            (12, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        ):
+            answer = await unknown.fetch(version=version)
+            assert (answer.error_code, answer.aborted_transactions) == (code, [])
+
+
+async def test_every_version_of_fetch_reads_a_topic_of_zstd(connect: Connect) -> None:
+    async with connect() as client:
+        topic = await Topic.create(client, compression_type="zstd")
+        await topic.produce(batch(b"a"))
+        for version in (4, 9, 10):
+            assert values(await topic.fetch(version=version)) == [(0, b"a")]
+
+
+async def test_a_partition_whose_first_batch_does_not_fit_names_no_aborted_transactions(
+    connect: Connect,
+) -> None:
+    async with connect() as client:
+        topic = await Topic.create(client, partitions=2)
+        for partition in (0, 1):
+            await topic.produce(batch(b"a" * 100), partition=partition)
+        request = topic.fetch_request(partitions=(0, 1), max_bytes=200, isolation_level=1)
+        response = await client.request(request, FetchResponse, version=17)
+        first, second = response.responses[0].partitions
+        assert (len(first.records or b"") > 0, first.aborted_transactions) == (True, [])
+        assert (len(second.records or b""), second.aborted_transactions) == (0, None)
 
 
 async def test_a_reader_of_an_unknown_epoch_is_told_where_to_truncate(connect: Connect) -> None:
@@ -559,8 +598,8 @@ async def test_a_partition_asked_for_twice_is_refused(connect: Connect) -> None:
             topics=[ListOffsetsRequest.ListOffsetsTopic(name=topic.name, partitions=[asked, asked])],
         )
         response = await client.request(request, ListOffsetsResponse, version=9)
-        codes = {partition.error_code for topic in response.topics for partition in topic.partitions}
-        assert codes == {ErrorCode.INVALID_REQUEST}
+        codes = [partition.error_code for topic in response.topics for partition in topic.partitions]
+        assert codes == [ErrorCode.INVALID_REQUEST]
 
 
 @pytest.mark.parametrize("version", range(2, 5))

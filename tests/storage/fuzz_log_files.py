@@ -183,10 +183,11 @@ class Round:
             damage = self.first_log_damage.get(each.file)
             if damage is not None and damage < each.position + each.size:
                 break
-            if survivors and survivors[-1].file != each.file and survivors[-1].file in self.first_log_damage:
-                # Rubbish at the end of a segment costs what follows, unless it follows without a gap.
-                if survivors[-1].records[-1].offset + 1 != each.base_offset:
-                    break
+            last = survivors[-1] if survivors else each
+            # Rubbish at the end of a segment costs what follows, unless it follows without a gap.
+            rubbish_before = last.file != each.file and last.file in self.first_log_damage
+            if rubbish_before and last.records[-1].offset + 1 != each.base_offset:
+                break
             survivors.append(each)
         if self.damaged_offsets and survivors:
             # A batch that claims a wrong offset may drag down the one before or push out those behind.

@@ -153,8 +153,11 @@ class Scenario:
         harness.clock.now_ms += 1
         self.step(lambda: harness.log._context.removals.run_due(), self.now())
         end = harness.log.log_end_offset
-        self.truncate(end - 3)
-        for offset in range(end - 3, end + 2):
+        for _ in range(8):
+            self.append()
+        end = harness.log.log_end_offset
+        self.truncate(end - 8)
+        for offset in range(end - 8, end - 3):
             after = [*self.now(), (offset, b"follower")]
             records = replicated(offset, b"follower", leader_epoch=5)
             self.step(lambda records=records: harness.log.append_as_follower(records), after)
@@ -211,8 +214,7 @@ def prefixes(states: list[Values]) -> list[Values]:
     found: list[Values] = []
     longest, shortest = max(states, key=len), min(states, key=len)
     for start in range(len(longest) + 1):
-        for end in range(start, len(longest) + 1):
-            found.append(longest[start:end])
+        found += [longest[start:end] for end in range(start, len(longest) + 1)]
     if longest[: len(shortest)] != shortest and longest[len(longest) - len(shortest) :] != shortest:
         found += states
     return found

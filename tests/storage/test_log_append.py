@@ -350,6 +350,7 @@ def test_a_failed_transaction_index_takes_the_marker_back(tmp_path: Path) -> Non
         harness.log.append_as_leader(marker(7, commit=False), 0, origin=AppendOrigin.COORDINATOR)
     assert harness.log.log_end_offset == 1
     assert harness.log.has_ongoing_transaction(7)
+    assert harness.log.size_bytes == (harness.path / f"{0:020d}.log").stat().st_size < 100
     filesystem.fail_write = lambda *_: 0
     harness.log.append_as_leader(marker(7, commit=False), 0, origin=AppendOrigin.COORDINATOR)
     assert [entry.first_offset for entry in harness.log.aborted_transactions(0, 2)] == [0]

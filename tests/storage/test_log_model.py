@@ -111,8 +111,8 @@ class LogMachine(RuleBasedStateMachine):
         again = self.harness.log.append_as_leader(batch(*values, **arguments), self.epoch)  # type: ignore[arg-type]
         assert again.is_duplicate
         assert again[:2] == info[:2]
+        gap = batch(producer_id=producer_id, producer_epoch=0, sequence=sequence + count + 1)
         with pytest.raises(ApiError) as raised:
-            gap = batch(producer_id=producer_id, producer_epoch=0, sequence=sequence + count + 1)
             self.harness.log.append_as_leader(gap, self.epoch)
         assert raised.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
         base = self.add(values, START_MS)

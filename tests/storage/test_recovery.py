@@ -6,6 +6,7 @@ import logging
 import shutil
 import uuid
 from pathlib import Path
+from struct import pack
 
 import pytest
 
@@ -233,18 +234,27 @@ def test_indexes_are_rebuilt(harness: LogHarness, suffix: str, damage: str, clea
     assert harness.log.findings == []
 
 
-def test_a_lookup_does_not_believe_an_index_that_the_log_contradicts(harness: LogHarness) -> None:
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (4, 3 * SIZE + 5),  # no batch begins there
+        (4, 6 * SIZE),  # a later batch: what lies between would be skipped
+        (4, -1),
+        (20, 9 * SIZE - 1),  # the last entry is looked at first
+        (16, 8),
+    ],
+)
+def test_an_index_that_the_log_contradicts_is_not_believed(harness: LogHarness, at: int, value: int) -> None:
     harness.log.close()
     harness.checkpoint()
     path = segment_file(harness, 0, ".index")
-    data = bytearray(path.read_bytes())
-    data[7] += 5  # position of the first entry: no batch begins there
-    data[12:16] = (9 * SIZE).to_bytes(4, "big")  # the second points to a later batch
-    path.write_bytes(data)
+    good = path.read_bytes()
+    assert good[:8] == pack(">ii", 3, 3 * SIZE)
+    path.write_bytes(good[:at] + pack(">i", value) + good[at + 4 :])
     harness.log = harness._open(clean=True)
-    for offset in range(10):
+    for offset in range(3, 10):
         assert read_headers(harness.log, offset)[0].base_offset == offset
-    assert path.read_bytes() != data
+    assert path.read_bytes() == good
 
 
 def test_producer_state_is_the_same_from_snapshots_and_from_a_scan(harness: LogHarness) -> None:
@@ -304,6 +314,18 @@ def test_leader_epochs_are_rebuilt(harness: LogHarness, content: bytes, clean: b
     assert harness.log.epoch_for_offset(20) == 2
 
 
+@pytest.mark.parametrize("clean", [True, False])
+def test_epochs_that_the_log_does_not_have_are_dropped(harness: LogHarness, clean: bool) -> None:
+    if clean:
+        harness.log.close()
+        harness.checkpoint()
+    harness.log.abandon()
+    (harness.path / "leader-epoch-checkpoint").write_bytes(b"0\n3\n0 0\n3 21\n8 25\n")
+    harness.log = harness._open(clean=clean)
+    assert harness.log.latest_epoch == 3
+    assert harness.log.end_offset_for_epoch(5) == (-1, -1)
+
+
 def test_epochs_that_the_disk_never_got_are_recovered_from_the_batches(harness: LogHarness) -> None:
     harness.log.flush(10)
     harness.checkpoint()
@@ -355,6 +377,24 @@ def test_a_transaction_index_is_rebuilt(tmp_path: Path, clean: bool) -> None:
     assert harness.log.aborted_transactions(0, 100) == before
     harness.reopen_cleanly()
     assert harness.log.aborted_transactions(0, 100) == before
+
+
+def test_producers_outlive_their_records(tmp_path: Path) -> None:
+    """The state of deleted records is in no file but the snapshots."""
+    harness = LogHarness(tmp_path, LogConfig(segment_bytes=2 * SIZE))
+    harness.log.append_as_leader(batch(), 0)
+    records = batch(producer_id=1, producer_epoch=0, sequence=0, transactional=True)
+    harness.log.append_as_leader(records, 0)
+    harness.log.update_high_watermark(2)
+    harness.log.maybe_increment_log_start_offset(2)
+    harness.log.append_as_leader(batch(), 0)
+    assert harness.log.delete_old_segments() == 1
+    harness.log.flush()
+    harness.checkpoint()
+    for _ in range(2):
+        harness.reopen_after_kill()
+        assert harness.log.has_ongoing_transaction(1)
+        assert harness.log.first_unstable_offset == 2
 
 
 def test_a_damaged_end_after_a_clean_shutdown_is_recovered(harness: LogHarness) -> None:
@@ -427,7 +467,7 @@ class TestUnfinishedFiles:
         (harness.path / "notes.txt").write_bytes(b"mine")
         harness.reopen_after_kill()
         names = {path.name for path in harness.path.iterdir()}
-        assert not any(name.startswith(f"{5:020d}") or name.startswith(f"{7:020d}") for name in names)
+        assert not any(name.startswith((f"{5:020d}", f"{7:020d}")) for name in names)
         assert "leader-epoch-checkpoint.tmp" not in names
         assert "notes.txt" in names
         assert values(harness) == expected(25)

@@ -124,6 +124,35 @@ def test_a_partition_that_sent_records_goes_to_the_end() -> None:
     assert indexes(begin(cache, request(first.session_id, 2))) == [1, 2, 0]
 
 
+def test_the_answers_that_open_a_session_leave_the_order_alone() -> None:
+    cache = sessions()
+    first = begin(cache, request(partitions=(0, 1, 2)))
+    first.answers_to_send([answer(target, records=b"x") for target in first.targets[:2]])
+    assert indexes(begin(cache, request(first.session_id, 1))) == [0, 1, 2]
+
+
+def test_the_last_word_about_a_partition_named_twice_counts() -> None:
+    cache = sessions()
+    twice = request(partitions=(0, 1, 0))
+    twice.topics[0].partitions[2].fetch_offset = 7
+    fetch = begin(cache, twice)
+    assert [(target.index, target.fetch_offset) for target in fetch.targets] == [(0, 7), (1, 0)]
+
+
+def test_every_negative_leader_epoch_means_none() -> None:
+    asked = request(partitions=(0,))
+    asked.topics[0].partitions[0].current_leader_epoch = -2
+    assert begin(sessions(), asked).targets[0].current_leader_epoch == -1
+
+
+def test_a_session_that_loses_its_last_partition_still_reads_what_was_asked_for() -> None:
+    cache = sessions()
+    first = begin(cache, request(partitions=(0,)))
+    last = begin(cache, request(first.session_id, 1, partitions=(0,), forget=(0,)))
+    assert (last.session_id, indexes(last)) == (0, [0])
+    assert begin(cache, request(first.session_id, 2)).error is ErrorCode.FETCH_SESSION_ID_NOT_FOUND
+
+
 def test_wrong_epoch_unknown_session_and_mixed_topic_ids_are_refused() -> None:
     cache = sessions()
     first = begin(cache, request(partitions=(0,)))
