@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Lock
 from uuid import UUID
 
@@ -46,18 +46,20 @@ class OffsetCheckpoint:
             logger.error("Ignoring %s: %s", self._path, error)
             return {}
 
-    def prepare(self, offsets: Mapping[TopicPartition, int]) -> Callable[[], None]:
+    def prepare(self, offsets: dict[TopicPartition, int]) -> Callable[[], None]:
         """A function that writes these offsets, unless later ones were written before it ran."""
-        data = encode_offsets(offsets)
         self._prepared += 1
         number = self._prepared
 
         def write() -> None:
+            data = encode_offsets(offsets)
             with self._lock:
-                if number < self._written or data == self._content:
+                if number < self._written:
                     return
-                write_atomically(self._filesystem, self._path, data)
-                self._written, self._content = number, data
+                if data != self._content:
+                    write_atomically(self._filesystem, self._path, data)
+                    self._content = data
+                self._written = number
 
         return write
 

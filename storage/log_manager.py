@@ -297,10 +297,21 @@ class LogManager:
             if state not in touched:
                 touched.append(state)
         for state in touched:
-            # A new topic of the same name must not inherit these offsets.
-            self._write(state, [state.prepare_recovery_points, state.prepare_log_start_offsets])
-            self._write(state, [state.prepare_high_watermarks])
-        return taken
+            # After a crash, a new topic of the same name must not inherit these offsets.
+            try:
+                self._write(
+                    state,
+                    [
+                        state.prepare_recovery_points,
+                        state.prepare_log_start_offsets,
+                        state.prepare_high_watermarks,
+                    ],
+                )
+            except StorageError as error:
+                if not error.disk_full:
+                    raise
+                # Deleting is what makes room again; the next checkpoint will say it.
+                logger.error("Deleted logs are still in a checkpoint: %s", error)
 
     # Directories
 

@@ -31,6 +31,7 @@ _READ_COMMITTED = 1
 _CONSUMER_REPLICA_ID = -1
 _SESSIONS_SINCE = 7
 _STORAGE_ERROR_SINCE = 6
+_DIVERGING_EPOCH_SINCE = 12
 _UNKNOWN_PARTITION = (ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
 
 
@@ -63,6 +64,12 @@ class FetchHandlers:
         except BaseException:
             reader.give_back()
             raise
+        if context.api_version < _DIVERGING_EPOCH_SINCE and any(
+            answer.diverging_epoch.epoch >= 0 for _, answer in answers
+        ):
+            # The session was begun in a newer version; this one has no words for the answer.
+            reader.give_back()
+            return FetchResponse(error_code=ErrorCode.UNSUPPORTED_VERSION)
         sent = fetch.answers_to_send(answers)
         return FetchResponse(session_id=fetch.session_id, responses=_by_topic(sent))
 

@@ -2,7 +2,7 @@
 
 v3 magic 2 only, transactional id; v5 log start offset; v7 zstd (KIP-110); v8 error details (KIP-467);
 v9 flexible; v10 current leader in errors (KIP-951); v11-12 transactions without AddPartitionsToTxn (KIP-890);
-v13 topic ids (KIP-516).
+v13 topic ids (KIP-516). Transactions are not served yet: a request with a transactional batch is refused as a whole.
 
 acks=0 gets no response, and a failed append then closes the connection, so that the client notices.
 acks=-1 is answered when every in-sync replica has the records, or with REQUEST_TIMED_OUT. An append that was
@@ -33,6 +33,8 @@ _PartitionResponse = ProduceResponse.TopicProduceResponse.PartitionProduceRespon
 _ACKS_ALLOWED = (-1, 0, 1)
 _TOPIC_IDS_SINCE = 13
 _ZSTD_SINCE = 7
+_ATTRIBUTES_LOW_BYTE_AT = 22
+_TRANSACTIONAL_FLAG = 0x10
 _WITHOUT_LOG_START_OFFSET = frozenset(
     {
         ErrorCode.CORRUPT_MESSAGE,
@@ -70,9 +72,14 @@ class ProduceHandlers:
     @handles(ProduceRequest)
     async def produce(self, request: ProduceRequest, context: RequestContext) -> ProduceResponse | None:
         appends: list[_Append] = []
-        response = ProduceResponse(
-            responses=[self._append_topic(topic, request, context, appends) for topic in request.topic_data]
-        )
+        if _is_transactional(request):
+            response = _refusal_of_all(request, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+        else:
+            response = ProduceResponse(
+                responses=[
+                    self._append_topic(topic, request, context, appends) for topic in request.topic_data
+                ]
+            )
         if request.acks == -1 and not all(_is_settled(append) for append in appends):
             await self._wait_until_committed(appends, request.timeout_ms)
         if request.acks == 0:
@@ -152,6 +159,32 @@ class ProduceHandlers:
         for append in waiting:
             if not _is_settled(append):
                 append.fail(ErrorCode.REQUEST_TIMED_OUT)
+
+
+def _is_transactional(request: ProduceRequest) -> bool:
+    """Whether a batch claims to be part of a transaction: nobody would ever end it, and every read_committed
+    reader of the partition would wait behind it for good."""
+    return any(
+        isinstance(data.records, memoryview)
+        and len(data.records) > _ATTRIBUTES_LOW_BYTE_AT
+        and data.records[_ATTRIBUTES_LOW_BYTE_AT] & _TRANSACTIONAL_FLAG
+        for topic in request.topic_data
+        for data in topic.partition_data
+    )
+
+
+def _refusal_of_all(request: ProduceRequest, code: ErrorCode) -> ProduceResponse:
+    error = ApiError(code)
+    return ProduceResponse(
+        responses=[
+            _TopicResponse(
+                name=topic.name,
+                topic_id=topic.topic_id,
+                partition_responses=[_error_response(data.index, error) for data in topic.partition_data],
+            )
+            for topic in request.topic_data
+        ]
+    )
 
 
 def _is_settled(append: _Append) -> bool:

@@ -255,6 +255,17 @@ async def test_a_codec_that_does_not_exist(connect: Connect) -> None:
         assert (await topic.produce(batch(b"a"))).base_offset == 0
 
 
+async def test_a_transactional_batch_without_a_transaction_is_refused(connect: Connect) -> None:
+    async with connect() as client:
+        topic = await Topic.create(client)
+        producer = await producer_id(client)
+        answer = await topic.produce(
+            batch(b"x", producer_id=producer, producer_epoch=0, base_sequence=0, is_transactional=True)
+        )
+        assert answer.error_code == ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+        assert (await topic.list_offset(-1, isolation_level=1)).offset == 0
+
+
 async def test_zstd_needs_produce_version_7(connect: Connect) -> None:
     async with connect() as client:
         topic = await Topic.create(client)
@@ -500,6 +511,21 @@ async def test_an_incremental_session(connect: Connect) -> None:
         again.session_id += 1
         unknown = await client.request(again, FetchResponse, version=17)
         assert unknown.error_code == ErrorCode.FETCH_SESSION_ID_NOT_FOUND
+
+
+async def test_an_older_version_cannot_be_told_of_a_diverging_epoch(connect: Connect) -> None:
+    async with connect() as client:
+        topic = await Topic.create(client)
+        await topic.produce(batch(b"a"))
+        begin = topic.fetch_request(last_fetched_epoch=0)
+        first = await client.request(begin, FetchResponse, version=12)
+        assert first.session_id > 0
+        beyond = topic.fetch_request(9, session_id=first.session_id, session_epoch=1, last_fetched_epoch=0)
+        told = await client.request(beyond, FetchResponse, version=12)
+        assert told.responses[0].partitions[0].diverging_epoch.end_offset == 1
+        again = FetchRequest(max_bytes=1 << 20, session_id=first.session_id, session_epoch=2)
+        older = await client.request(again, FetchResponse, version=9)
+        assert older.error_code == ErrorCode.UNSUPPORTED_VERSION
 
 
 async def test_fetch_errors_of_one_partition(connect: Connect) -> None:

@@ -13,6 +13,7 @@ import pytest
 from storage.errors import DirectoryInUseError, IncompatibleDirectoryError, StorageError
 from storage.filesystem import OsFilesystem
 from storage.log_config import LogConfig
+from storage.log_directory import OffsetCheckpoint
 from storage.log_manager import LogManager
 from storage.topic_partition import TopicPartition
 from storage.uuid_text import uuid_to_text
@@ -23,6 +24,7 @@ from tests.storage.support import (
     ManualClock,
     batch,
     disk_broken,
+    disk_full,
     make_manager,
     read_all,
 )
@@ -181,6 +183,21 @@ def test_deleted_logs_are_gone_at_once_and_removed_later(tmp_path: Path) -> None
     clock.now_ms += 1000
     assert manager.run_removals() == 0
     assert not marked.exists()
+    manager.close()
+
+
+def test_deleting_works_on_a_full_disk(tmp_path: Path) -> None:
+    filesystem = FailingFilesystem()
+    manager = started(tmp_path, filesystem=filesystem)
+    manager.create(A0, TOPIC_ID, CONFIG).append_as_leader(batch(b"old"), 0)
+    manager.checkpoint()
+    filesystem.fail_write = disk_full
+    manager.delete([A0], delay_ms=0)
+    manager.run_removals()
+    assert not list(tmp_path.glob("a-0*"))
+    filesystem.fail_write = lambda *_: 0
+    manager.checkpoint()
+    assert "a 0" not in (tmp_path / "recovery-point-offset-checkpoint").read_text()
     manager.close()
 
 
@@ -353,6 +370,15 @@ class TestHousekeeping:
         assert path.read_text() == "0\n1\na 0 2\n"
         manager.close()
 
+    def test_of_prepared_checkpoints_the_latest_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "checkpoint"
+        checkpoint = OffsetCheckpoint(OsFilesystem(), str(path))
+        checkpoint.prepare({A0: 1})()
+        stale = checkpoint.prepare({A0: 2})
+        checkpoint.prepare({A0: 1})()  # what the file says already
+        stale()
+        assert path.read_text() == "0\n1\na 0 1\n"
+
     def test_a_checkpoint_that_fails_names_its_directory(self, tmp_path: Path) -> None:
         filesystem = FailingFilesystem()
         manager = started(tmp_path, filesystem=filesystem)
@@ -390,6 +416,7 @@ def test_logs_far_beyond_the_descriptor_limit(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         from storage.filesystem import OsFilesystem
         from storage.log_config import LogConfig
+from storage.log_directory import OffsetCheckpoint
         from storage.log_manager import LogManager
         from storage.topic_partition import TopicPartition
         from wire.records import Record, build_batch, iterate_batches

@@ -13,6 +13,7 @@ from storage.producer_snapshot import decode_snapshot, encode_snapshot
 from storage.producer_state import ProducerStateManager
 from tests.storage.support import START_MS
 from wire.errors import ApiError, ErrorCode
+from wire.internal.producer_snapshot import ProducerSnapshot
 from wire.records import ControlType, EndTransactionMarker
 
 PRODUCER = 7
@@ -244,6 +245,22 @@ def test_snapshot_has_kafkas_bytes() -> None:
     assert decode_snapshot(encode_snapshot([entry])) == [entry]
     empty = ProducerEntry(9, producer_epoch=1)
     assert decode_snapshot(encode_snapshot([entry, empty])) == [entry, empty]
+
+
+def test_snapshots_agree_with_the_declared_schema() -> None:
+    entries = [
+        ProducerEntry(number, producer_epoch=1, last_timestamp=9, batches=[BatchMetadata(5, 50, 2, 9)])
+        for number in range(3)
+    ]
+    data = encode_snapshot(entries)
+    version, snapshot = ProducerSnapshot.decode_versioned(data)
+    assert version == 1
+    assert snapshot.crc == crc32c(data[6:])
+    assert [each.producer_id for each in snapshot.producer_entries] == [0, 1, 2]
+    assert {
+        (each.last_sequence, each.last_offset, each.offset_delta) for each in snapshot.producer_entries
+    } == {(5, 50, 2)}
+    assert snapshot.encode_versioned(1) == data
 
 
 def test_a_damaged_snapshot_is_noticed_at_every_byte() -> None:
