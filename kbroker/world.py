@@ -169,7 +169,10 @@ class OsConnection:
             if self._is_turn_over():
                 await trio.lowlevel.checkpoint()
             try:
-                sent = self._socket.sendmsg(left[:_BUFFERS_PER_SEND_MAX], (), flags)
+                if len(left) == 1:  # most responses are one short piece
+                    sent = self._socket.send(left[0], flags)
+                else:
+                    sent = self._socket.sendmsg(left[:_BUFFERS_PER_SEND_MAX], (), flags)
             except BlockingIOError:
                 await self._wait(trio.lowlevel.wait_writable)
                 continue

@@ -312,6 +312,7 @@ class LogManager:
                     raise
                 # Deleting is what makes room again; the next checkpoint will say it.
                 logger.error("Deleted logs are still in a checkpoint: %s", error)
+        return taken
 
     # Directories
 

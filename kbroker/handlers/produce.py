@@ -164,13 +164,16 @@ class ProduceHandlers:
 def _is_transactional(request: ProduceRequest) -> bool:
     """Whether a batch claims to be part of a transaction: nobody would ever end it, and every read_committed
     reader of the partition would wait behind it for good."""
-    return any(
-        isinstance(data.records, memoryview)
-        and len(data.records) > _ATTRIBUTES_LOW_BYTE_AT
-        and data.records[_ATTRIBUTES_LOW_BYTE_AT] & _TRANSACTIONAL_FLAG
-        for topic in request.topic_data
-        for data in topic.partition_data
-    )
+    for topic in request.topic_data:
+        for data in topic.partition_data:
+            records = data.records
+            if (
+                isinstance(records, memoryview)
+                and len(records) > _ATTRIBUTES_LOW_BYTE_AT
+                and records[_ATTRIBUTES_LOW_BYTE_AT] & _TRANSACTIONAL_FLAG
+            ):
+                return True
+    return False
 
 
 def _refusal_of_all(request: ProduceRequest, code: ErrorCode) -> ProduceResponse:

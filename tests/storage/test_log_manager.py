@@ -416,7 +416,6 @@ def test_logs_far_beyond_the_descriptor_limit(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         from storage.filesystem import OsFilesystem
         from storage.log_config import LogConfig
-from storage.log_directory import OffsetCheckpoint
         from storage.log_manager import LogManager
         from storage.topic_partition import TopicPartition
         from wire.records import Record, build_batch, iterate_batches
