@@ -546,3 +546,14 @@ def test_expiry_runs_on_the_logs_clock(tmp_path: Path) -> None:
     info = harness.log.append_as_leader(batch(producer_id=7, producer_epoch=0, sequence=50), 0)
     assert info.first_offset == 1
     assert read_headers(harness.log, 1)[0].base_sequence == 50
+
+
+def test_an_epoch_without_records_is_kept_over_a_clean_shutdown_only(tmp_path: Path) -> None:
+    harness = LogHarness(tmp_path)
+    harness.log.assign_epoch_start_offset(3, 0)
+    checkpoint = harness.path / "leader-epoch-checkpoint"
+    written = checkpoint.stat().st_mtime_ns
+    assert harness.reopen_cleanly().latest_epoch == 3
+    # Idle partitions are many: opening one must not rewrite what it holds already.
+    assert checkpoint.stat().st_mtime_ns == written
+    assert harness.reopen_after_kill().latest_epoch is None
