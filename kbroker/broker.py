@@ -106,16 +106,25 @@ class Broker:
         self._world = world
         self._stop_requested = trio.Event()
         self._stopped = trio.Event()
+        self._failure: Exception | None = None
 
     def stop(self) -> None:
         """Ask for a clean stop; ``run`` returns when it is done."""
+        self._stop_requested.set()
+
+    def _fail(self, failure: Exception) -> None:
+        """End without a clean stop: there is nothing left to serve from."""
+        self._failure = failure
         self._stop_requested.set()
 
     async def wait_stopped(self) -> None:
         await self._stopped.wait()
 
     async def run(self, *, task_status: trio.TaskStatus[BrokerReady] = trio.TASK_STATUS_IGNORED) -> None:
-        """Start, serve until ``stop``, and stop cleanly. StartError if it cannot start."""
+        """Start, serve until ``stop``, and stop cleanly.
+
+        StartError if it cannot start, NoLogDirectoryLeft if every log directory failed.
+        """
         try:
             logs = await self._open_logs()
             try:
@@ -165,7 +174,7 @@ class Broker:
         world, config = self._world, self._config
         cluster_id = await _agree_on_cluster(logs, store, world)
         metadata = ClusterMetadata(store, sleep=world.sleep)
-        replicas = ReplicaManager(node_id=config.node_id, log_manager=logs)
+        replicas = ReplicaManager(node_id=config.node_id, log_manager=logs, on_no_directory_left=self._fail)
         groups = GroupCoordinator(
             world=world,
             config=config,
@@ -216,6 +225,8 @@ class Broker:
             await background.start(server.run)
             task_status.started(BrokerReady(config.node_id, cluster_id, bound))
             await self._stop_requested.wait()
+            if self._failure is not None:
+                raise self._failure
             # From here on nobody waits: long polls are answered with what there is, joining members are sent
             # elsewhere, requests in hand finish, and only then are the logs closed under them.
             replicas.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -45,7 +45,15 @@ class PartitionState(Protocol):
 class ReplicaManager:
     """Creates, finds and removes partitions; the Partitions port of the handlers."""
 
-    def __init__(self, *, node_id: int, log_manager: LogManager) -> None:
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        log_manager: LogManager,
+        on_no_directory_left: Callable[[NoLogDirectoryLeft], None],
+    ) -> None:
+        """``on_no_directory_left`` is to end the broker; it must not raise, whoever noticed has to be answered."""
+        self._on_no_directory_left = on_no_directory_left
         self._node_id = node_id
         self._log_manager = log_manager
         self._partitions: dict[str, dict[int, Partition]] = {}
@@ -170,7 +178,7 @@ class ReplicaManager:
             if partition is not None:
                 partition.mark_offline()
         if not self._log_manager.has_live_directory:
-            raise NoLogDirectoryLeft(f"the last log directory failed: {error}") from error
+            self._on_no_directory_left(NoLogDirectoryLeft(f"the last log directory failed: {error}"))
 
     def stop(self) -> None:
         """Wake everyone who waits for progress, so that the broker can go down quickly."""

@@ -12,7 +12,10 @@ import trio
 from kbroker.broker import Broker, StartError
 from kbroker.client import BrokerClient
 from kbroker.config.broker_config import BrokerConfig
+from kbroker.replication.replica_manager import NoLogDirectoryLeft
 from kbroker.world import OsWorld
+from storage.errors import StorageError
+from storage.log_manager import LogManager
 from tests.running_broker import batch, create_topic, running_broker
 from wire.errors import ErrorCode
 from wire.messages.configs import IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse
@@ -224,3 +227,29 @@ async def test_a_stray_log_does_not_stand_in_the_way(tmp_path: Path) -> None:
 
 def _text(topic_id: uuid.UUID) -> str:
     return urlsafe_b64encode(topic_id.bytes).rstrip(b"=").decode()
+
+
+async def test_a_broker_whose_only_log_directory_failed_ends(tmp_path: Path) -> None:
+    world = OsWorld()
+    broker = Broker(
+        config=BrokerConfig({"listeners": "PLAINTEXT://127.0.0.1:0", "log.dirs": str(tmp_path)}), world=world
+    )
+    logs: list[LogManager] = []
+    with pytest.RaisesGroup(NoLogDirectoryLeft, flatten_subgroups=True), trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            with pytest.MonkeyPatch.context() as patch:
+                opened = LogManager.open
+                patch.setattr(
+                    LogManager, "open", lambda self, **owner: (logs.append(self), opened(self, **owner))
+                )
+                ready = await nursery.start(broker.run)
+            port = next(iter(ready.listeners.values())).port
+            async with await BrokerClient.connect(world.network, "127.0.0.1", port) as client:
+                await create_topic(client, "t")
+                (log,) = [log for name, log in logs[0].logs.items() if name.topic == "t"]
+
+                def broken(*_: object, **__: object) -> None:
+                    raise StorageError(log.log_directory, "cannot append", OSError(5, "I/O error"))
+
+                log.append_as_leader = broken  # type: ignore[assignment, method-assign]
+                assert (await produce(client, "t", batch(b"a")))[0] == ErrorCode.KAFKA_STORAGE_ERROR

@@ -55,7 +55,9 @@ class Setting:
         )
         self.logs.open(node_id=1)
         self.logs.load(lambda topic: LogConfig())
-        self.replicas = ReplicaManager(node_id=1, log_manager=self.logs)
+        self.replicas = ReplicaManager(
+            node_id=1, log_manager=self.logs, on_no_directory_left=lambda failure: pytest.fail(str(failure))
+        )
         self.apply(State())
         self.producing = ProduceHandlers(partitions=self.replicas)
         self.fetching = FetchHandlers(

@@ -47,7 +47,11 @@ class Replicas:
         )
         self.logs.open(node_id=NODE)
         self.logs.load(lambda topic: LogConfig())
-        self.manager = ReplicaManager(node_id=NODE, log_manager=self.logs)
+        self.fatal: list[NoLogDirectoryLeft] = []
+        self.manager = self.new_manager()
+
+    def new_manager(self) -> ReplicaManager:
+        return ReplicaManager(node_id=NODE, log_manager=self.logs, on_no_directory_left=self.fatal.append)
 
     def apply(
         self, *states: State, topic: str = "t", topic_id: uuid.UUID = TOPIC_ID, min_in_sync: int = 1
@@ -180,10 +184,9 @@ def test_a_failed_directory_takes_its_partitions_offline_and_no_others(replicas:
         replicas.manager.leader("t", 0)
     assert code_of(offline) is ErrorCode.KAFKA_STORAGE_ERROR
     replicas.manager.leader("t", 1).append_as_leader(batch(b"a"), required_acks=1)
-    with pytest.raises(NoLogDirectoryLeft):
-        replicas.manager.fail_directory(
-            StorageError(second.log.log_directory, "broken", OSError(5, "I/O error"))
-        )
+    assert not replicas.fatal
+    replicas.manager.fail_directory(StorageError(second.log.log_directory, "broken", OSError(5, "I/O error")))
+    assert len(replicas.fatal) == 1
 
 
 def test_a_full_disk_is_not_a_failed_directory(replicas: Replicas) -> None:
@@ -200,7 +203,7 @@ def test_logs_that_the_metadata_does_not_know_are_set_aside(replicas: Replicas) 
     known = Path(replicas.manager.leader("t", 0).log.directory)
     replicas.apply(State(), topic="stray", topic_id=uuid.UUID(int=9))
     stray = Path(replicas.manager.leader("stray", 0).log.directory)
-    again = ReplicaManager(node_id=NODE, log_manager=replicas.logs)
+    again = replicas.new_manager()
     again.apply_topic("t", TOPIC_ID, [(0, State())], config=LogConfig(), min_in_sync_replicas=1)
     again.set_aside_strays()
     assert known.exists()
