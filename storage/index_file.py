@@ -10,6 +10,7 @@ a write says ENOSPC, and thousands of mostly idle partitions would each carry 20
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from struct import Struct
 
 from storage.errors import CorruptIndexError
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 INT32_MAX = 0x7FFFFFFF
 
 
-class IndexFile:
+class IndexFile(ABC):
     """An append-only array of (key, value) entries on disk; subclasses give the two a meaning.
 
     Nothing is read from the disk before the first use. Both columns ascend, so a search may use either.
@@ -93,9 +94,9 @@ class IndexFile:
             self._entry_count = -1
             raise
 
+    @abstractmethod
     def _entries_changed(self) -> None:
         """The number of entries changed other than by an append: take over the new last entry."""
-        raise NotImplementedError
 
     def _read_entry(self, slot: int) -> tuple[int, int]:
         """The entry as stored, from disk; for the few that are read outside a search."""

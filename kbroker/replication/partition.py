@@ -12,6 +12,7 @@ replica leads. With this broker as the only in-sync replica that is its own log 
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -23,6 +24,8 @@ from storage.producer_append import AppendOrigin
 from storage.segment_list import LogRead
 from storage.timestamp_search import MAX_TIMESTAMP, OffsetAtTimestamp
 from wire.errors import ApiError, ErrorCode
+
+logger = logging.getLogger(__name__)
 
 
 class ReplicaState(Enum):
@@ -78,10 +81,21 @@ class Partition:
         if leader_epoch < self.leader_epoch or self.state in (ReplicaState.OFFLINE, ReplicaState.CLOSED):
             return
         if self.state is not ReplicaState.LEADER or leader_epoch > self.leader_epoch:
-            self.log.assign_epoch_start_offset(leader_epoch, self.log.log_end_offset)
+            self._announce_epoch(leader_epoch)
             self.leader_epoch = leader_epoch
             self.state = ReplicaState.LEADER
         self._advance_high_watermark()
+
+    def _announce_epoch(self, leader_epoch: int) -> None:
+        try:
+            self.log.assign_epoch_start_offset(leader_epoch, self.log.log_end_offset)
+        except StorageError as error:
+            if not error.disk_full:
+                raise
+            # No harm done: the first append, once there is room for one, notes the epoch as well.
+            logger.warning(
+                "%s-%d: epoch %d is not noted yet: %s", self.topic, self.index, leader_epoch, error
+            )
 
     def update_min_in_sync_replicas(self, min_in_sync_replicas: int) -> None:
         self._min_in_sync_replicas = min_in_sync_replicas

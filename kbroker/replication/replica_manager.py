@@ -133,12 +133,15 @@ class ReplicaManager:
             )
             self._partitions.setdefault(topic, {})[index] = partition
         if state.leader == self._node_id:
-            partition.become_leader(
-                leader_epoch=state.leader_epoch,
-                replicas=state.replicas,
-                in_sync_replicas=state.in_sync_replicas,
-                min_in_sync_replicas=min_in_sync_replicas,
-            )
+            try:
+                partition.become_leader(
+                    leader_epoch=state.leader_epoch,
+                    replicas=state.replicas,
+                    in_sync_replicas=state.in_sync_replicas,
+                    min_in_sync_replicas=min_in_sync_replicas,
+                )
+            except StorageError as error:
+                self.fail_directory(error)
 
     def apply_config(self, topic: str, *, config: LogConfig, min_in_sync_replicas: int) -> None:
         """Put a changed topic or broker configuration to work on the live partitions of ``topic``."""
@@ -162,8 +165,11 @@ class ReplicaManager:
     def set_aside_strays(self) -> None:
         """Move logs away whose partition the metadata does not place here (Kafka's stray logs)."""
         strays = [name for name in self._log_manager.logs if self.get(*name) is None]
-        for path in self._log_manager.set_aside(strays):
-            logger.warning("a log that belongs to no partition of the cluster was set aside as %s", path)
+        try:
+            for path in self._log_manager.set_aside(strays):
+                logger.warning("a log that belongs to no partition of the cluster was set aside as %s", path)
+        except StorageError as error:
+            self.fail_directory(error)
 
     def fail_directory(self, error: StorageError) -> None:
         """A log directory failed: its partitions answer KAFKA_STORAGE_ERROR while the rest serve.

@@ -16,6 +16,7 @@ from kbroker.replication.replica_manager import NoLogDirectoryLeft, ReplicaManag
 from kbroker.replication.shard_log import PartitionShardLog
 from storage.errors import StorageError
 from storage.filesystem import OsFilesystem
+from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
 from tests.running_broker import batch
@@ -187,6 +188,34 @@ def test_a_failed_directory_takes_its_partitions_offline_and_no_others(replicas:
     assert not replicas.fatal
     replicas.manager.fail_directory(StorageError(second.log.log_directory, "broken", OSError(5, "I/O error")))
     assert len(replicas.fatal) == 1
+
+
+def test_a_directory_that_fails_while_a_partition_is_taken_up_stops_nobody_else(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_for_the_first(log: Log, epoch: int, start_offset: int) -> None:
+        if log.topic_partition.partition == 0:
+            raise StorageError(log.log_directory, "broken", OSError(5, "I/O error"))
+
+    monkeypatch.setattr(Log, "assign_epoch_start_offset", fail_for_the_first)
+    replicas.apply(State(), State())
+    with pytest.raises(ApiError) as offline:
+        replicas.manager.leader("t", 0)
+    assert code_of(offline) is ErrorCode.KAFKA_STORAGE_ERROR
+    replicas.manager.leader("t", 1)
+
+
+def test_a_full_disk_does_not_keep_a_partition_from_being_led(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(log: Log, epoch: int, start_offset: int) -> None:
+        raise StorageError(log.log_directory, "full", OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(Log, "assign_epoch_start_offset", fail)
+    replicas.apply(State(leader_epoch=4))
+    partition = replicas.manager.leader("t", 0)
+    partition.append_as_leader(batch(b"a"), required_acks=1)
+    assert partition.log.latest_epoch == 4
 
 
 def test_a_full_disk_is_not_a_failed_directory(replicas: Replicas) -> None:
