@@ -100,7 +100,11 @@ class ProduceHandlers:
         if context.api_version >= _TOPIC_IDS_SINCE:
             name = self._partitions.topic_name(topic.topic_id)
         response = _TopicResponse(name=topic.name, topic_id=topic.topic_id)
-        for data in topic.partition_data:
+        partition_data = topic.partition_data
+        if len(partition_data) > 1:
+            # Of a partition that is named twice the last word counts, in the first one's place, as in Kafka.
+            partition_data = list({data.index: data for data in partition_data}.values())
+        for data in partition_data:
             try:
                 if name is None:
                     raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)

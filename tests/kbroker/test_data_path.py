@@ -275,6 +275,26 @@ async def test_zstd_needs_produce_version_7(connect: Connect) -> None:
         assert (await topic.produce(records, version=7)).error_code == 0
 
 
+async def test_a_partition_named_twice_gets_the_last_batch_only(connect: Connect) -> None:
+    async with connect() as client:
+        topic = await Topic.create(client, partitions=2)
+        data = ProduceRequest.TopicProduceData(
+            topic_id=topic.topic_id,
+            partition_data=[
+                ProduceRequest.TopicProduceData.PartitionProduceData(index=index, records=batch(value))
+                for index, value in ((1, b"first"), (0, b"other"), (1, b"last"))
+            ],
+        )
+        request = ProduceRequest(acks=1, timeout_ms=1000, topic_data=[data])
+        response = await client.request(request, ProduceResponse, version=13)
+        answers = response.responses[0].partition_responses
+        assert sorted((answer.index, answer.error_code, answer.base_offset) for answer in answers) == [
+            (0, 0, 0),
+            (1, 0, 0),
+        ]
+        assert values(await topic.fetch(partitions=(1,))) == [(0, b"last")]
+
+
 async def test_acks_that_do_not_exist(connect: Connect) -> None:
     async with connect() as client:
         topic = await Topic.create(client)
