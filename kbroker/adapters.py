@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.internal_topics import InternalTopic, internal_topic
-from kbroker.coordination.group.service import CONSUMER_OFFSETS_TOPIC
+from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC
 from kbroker.coordination.partitioning import partition_for
 from kbroker.metadata.controller import Controller
 from kbroker.metadata.image import BrokerRegistration, ClusterImage

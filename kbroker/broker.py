@@ -30,7 +30,8 @@ from kbroker.adapters import (
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.logger_levels import LoggerLevels
 from kbroker.config.rules import KafkaConfigRules
-from kbroker.coordination.group.service import CONSUMER_OFFSETS_TOPIC, GroupCoordinator
+from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC, validate_topic_name
+from kbroker.coordination.group.service import GroupCoordinator
 from kbroker.handlers.api_versions import ApiVersionsHandlers
 from kbroker.handlers.configs import ConfigHandlers
 from kbroker.handlers.fetch import FetchHandlers
@@ -52,7 +53,6 @@ from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import BrokerRegistration, ClusterImage, Endpoint
 from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure_features
 from kbroker.metadata.store import StoreError
-from kbroker.metadata.topic_names import validate_topic_name
 from kbroker.metadata_publisher import MetadataPublisher
 from kbroker.replication.replica_manager import ReplicaManager
 from kbroker.replication.shard_log import PartitionShardLog

@@ -67,9 +67,6 @@ class IndexFile(ABC):
     def size_bytes(self) -> int:
         return self.entry_count * self.entry.size
 
-    def set_size_bytes_max(self, size_bytes_max: int) -> None:
-        self._size_bytes_max = size_bytes_max
-
     def can_hold(self, offset: int) -> bool:
         """Whether the offset is expressible relative to the base offset, in 31 bits."""
         return 0 <= offset - self.base_offset <= INT32_MAX

@@ -12,13 +12,13 @@ import construct
 from wire.batch_header import NO_PARTITION_LEADER_EPOCH
 from wire.compression import CorruptRecordError
 from wire.fixed_layout import FixedLayout
+from wire.internal.control import ControlRecordTypeSchema, EndTxnMarker
 from wire.record import Record
 from wire.record_writer import build_batch
 
-CONTROL_RECORD_KEY = construct.Struct("version" / construct.Int16sb, "type" / construct.Int16sb)
-END_TRANSACTION_MARKER_VALUE = construct.Struct(
-    "version" / construct.Int16sb, "coordinator_epoch" / construct.Int32sb
-)
+_VERSION = "version" / construct.Int16sb
+CONTROL_RECORD_KEY = construct.Struct(_VERSION, *ControlRecordTypeSchema.struct(0).subcons)
+END_TRANSACTION_MARKER_VALUE = construct.Struct(_VERSION, *EndTxnMarker.struct(0).subcons)
 _KEY = FixedLayout(CONTROL_RECORD_KEY)
 _END_TRANSACTION_VALUE = FixedLayout(END_TRANSACTION_MARKER_VALUE)
 _KEY_VERSION = 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from kbroker.config.broker_config import BrokerConfig
+from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC, TRANSACTION_STATE_TOPIC
 
 
 class InternalTopic(NamedTuple):
@@ -18,7 +19,7 @@ class InternalTopic(NamedTuple):
 
 def internal_topic(config: BrokerConfig, name: str) -> InternalTopic | None:
     """None for a topic that is not the broker's own."""
-    if name == "__consumer_offsets":
+    if name == CONSUMER_OFFSETS_TOPIC:
         return InternalTopic(
             config.offsets_topic_num_partitions,
             config.offsets_topic_replication_factor,
@@ -28,7 +29,7 @@ def internal_topic(config: BrokerConfig, name: str) -> InternalTopic | None:
                 "segment.bytes": str(config.offsets_topic_segment_bytes),
             },
         )
-    if name == "__transaction_state":
+    if name == TRANSACTION_STATE_TOPIC:
         return InternalTopic(
             _integer(config, "transaction.state.log.num.partitions"),
             _integer(config, "transaction.state.log.replication.factor"),

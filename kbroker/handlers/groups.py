@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC, TRANSACTION_STATE_TOPIC
 from kbroker.handlers.table import BrokerWithEndpoints, RequestContext, handles
 from wire.errors import ApiError, ErrorCode
 from wire.messages.groups import (
@@ -29,7 +30,7 @@ from wire.messages.groups import (
 
 _GROUP_TYPE = 0
 _TRANSACTION_TYPE = 1
-_COORDINATOR_TOPICS = {_GROUP_TYPE: "__consumer_offsets", _TRANSACTION_TYPE: "__transaction_state"}
+_COORDINATOR_TOPICS = {_GROUP_TYPE: CONSUMER_OFFSETS_TOPIC, _TRANSACTION_TYPE: TRANSACTION_STATE_TOPIC}
 
 _BATCHED_SINCE = 4
 _NO_NODE_ID = -1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from kbroker.config.topic_names import is_internal_topic
 from kbroker.handlers.ports import LeaderPartition, Partitions
 from kbroker.handlers.table import RequestContext, handles
 from wire.errors import ApiError, ErrorCode
@@ -46,7 +47,6 @@ _SPECIAL_TIMESTAMPS_SINCE = {
 }
 _CONSUMER_REPLICA_ID = -1
 _READ_COMMITTED = 1
-_INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 
 
 class OffsetHandlers:
@@ -136,7 +136,7 @@ class OffsetHandlers:
             for asked in topic.partitions:
                 answer = _DeletedPartition(partition_index=asked.partition_index, low_watermark=-1)
                 try:
-                    if topic.name in _INTERNAL_TOPICS:
+                    if is_internal_topic(topic.name):
                         raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, "an internal topic")
                     partition = self._partitions.leader(topic.name, asked.partition_index)
                     answer.low_watermark = partition.delete_records_before(asked.offset)

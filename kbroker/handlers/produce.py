@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import trio
 
+from kbroker.config.topic_names import is_internal_topic
 from kbroker.handlers.ports import LeaderPartition, Partitions
 from kbroker.handlers.table import RequestContext, handles
 from storage.log import AppendInfo
@@ -46,7 +47,6 @@ _WITHOUT_LOG_START_OFFSET = frozenset(
 )
 """Failed appends whose answer names no log start offset (Kafka's ``ReplicaManager.appendRecordsToLocalLog``)."""
 _ADMIN_CLIENT_ID = "__admin_client"
-_INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class ProduceHandlers:
             _refuse_zstd(records)
         if request.acks not in _ACKS_ALLOWED:
             raise ApiError(ErrorCode.INVALID_REQUIRED_ACKS)
-        if topic in _INTERNAL_TOPICS and context.client_id != _ADMIN_CLIENT_ID:
+        if is_internal_topic(topic) and context.client_id != _ADMIN_CLIENT_ID:
             raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"clients cannot produce to {topic}")
         try:
             info = partition.append_as_leader(records, required_acks=request.acks)

@@ -17,6 +17,7 @@ from uuid import UUID
 import trio
 
 from kbroker.config.resources import ConfigResourceType
+from kbroker.config.topic_names import CLUSTER_METADATA_TOPIC, collision_key
 from kbroker.metadata import keys
 from kbroker.metadata.config_decisions import (
     ConfigChange,
@@ -49,7 +50,6 @@ from kbroker.metadata.topic_decisions import (
     decide_more_partitions,
     decide_partitions,
 )
-from kbroker.metadata.topic_names import CLUSTER_METADATA_TOPIC, collision_key
 from wire.errors import ApiError, ErrorCode
 from wire.messages.topics import CreatePartitionsRequest, CreateTopicsResponse
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from kbroker.config.resources import ConfigResourceType
-from kbroker.metadata.topic_names import collision_key, is_internal_topic, is_valid_topic_name
+from kbroker.config.topic_names import collision_key, is_internal_topic, is_valid_topic_name
 from wire.errors import ErrorCode
 
 NO_LEADER = -1

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
+from kbroker.config.topic_names import collision_key
 from kbroker.metadata import keys
 from kbroker.metadata.image import (
     BrokerRegistration,
@@ -21,7 +22,6 @@ from kbroker.metadata.image import (
     TopicImage,
 )
 from kbroker.metadata.store import Event, KeyPut, KeyRange, KeyValue
-from kbroker.metadata.topic_names import collision_key
 
 
 def read_image(everything: KeyRange) -> ClusterImage:

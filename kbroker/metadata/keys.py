@@ -34,6 +34,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from kbroker.config.resources import ConfigResourceType
+from kbroker.config.topic_names import collision_key
 from kbroker.metadata.image import (
     NO_LEADER,
     BrokerRegistration,
@@ -43,7 +44,6 @@ from kbroker.metadata.image import (
     PartitionState,
 )
 from kbroker.metadata.store import StoreFormatError
-from kbroker.metadata.topic_names import collision_key
 
 CLUSTER_KEY: Final = "cluster"
 FEATURES_KEY: Final = "features"

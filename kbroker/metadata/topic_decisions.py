@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Final, TypeAlias
 
+from kbroker.config.topic_names import validate_topic_name
 from kbroker.metadata.image import ClusterImage, PartitionState, TopicImage
 from kbroker.metadata.keys import newborn_partition
 from kbroker.metadata.placement import place_replicas
-from kbroker.metadata.topic_names import validate_topic_name
 from wire.errors import ApiError, ErrorCode
 from wire.messages.topics import CreateTopicsRequest
 

@@ -74,10 +74,6 @@ class SocketServer:
         self._accepting = trio.CancelScope()
         self._serving = trio.CancelScope()
 
-    @property
-    def connection_count(self) -> int:
-        return len(self._connections)
-
     async def bind(self, bindings: Sequence[ListenerBinding]) -> dict[str, Address]:
         """Bind every listener, or none: an OSError names the address that could not be had."""
         try:

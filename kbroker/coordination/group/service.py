@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
+from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC
 from kbroker.coordination.group.config import GroupConfig
 from kbroker.coordination.group.shard import GroupShard
 from kbroker.coordination.partitioning import partition_for
@@ -37,8 +38,6 @@ from wire.messages.group_offsets import (
 )
 from wire.messages.groups import DeleteGroupsResponse, DescribeGroupsResponse, ListGroupsResponse
 from wire.messages.transactions import TxnOffsetCommitRequest, TxnOffsetCommitResponse
-
-CONSUMER_OFFSETS_TOPIC = "__consumer_offsets"
 
 _DescribedGroup = DescribeGroupsResponse.DescribedGroup
 _DeletedGroup = DeleteGroupsResponse.DeletableGroupResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kbroker.metadata.topic_names import (
+from kbroker.config.topic_names import (
     collision_key,
     is_internal_topic,
     is_valid_topic_name,
