@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.internal_topics import InternalTopic, internal_topic
-from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC
+from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC, TRANSACTION_STATE_TOPIC
 from kbroker.coordination.partitioning import partition_for
 from kbroker.metadata.controller import Controller
 from kbroker.metadata.image import BrokerRegistration, ClusterImage
+from kbroker.replication.replica_manager import ReplicaManager
 from kbroker.server.socket_server import ServerLimits
 from kbroker.world import World
+from storage.checkpoint import LOG_START_OFFSET_CHECKPOINT
+from storage.errors import StorageError
 from storage.log_directory import LogDirectory
 from storage.log_manager import LogManager
 from wire.errors import ApiError, ErrorCode
@@ -128,18 +131,54 @@ class StoredLogDirectories:
             usable_bytes = await self.world.run_blocking(directory.free_bytes)
         except OSError:
             total_bytes = usable_bytes = -1
-        replicas = tuple(
+        replicas = [
             StoredReplica(
-                log.topic_partition.topic,
-                log.topic_partition.partition,
-                log.size_bytes,
-                max(log.high_watermark - log.log_end_offset, 0),
+                *log.topic_partition, log.size_bytes, max(log.high_watermark - log.log_end_offset, 0)
             )
             for log in self.logs.logs_in(directory)
-        )
+        ]
+        replicas += [
+            StoredReplica(
+                *move.current.topic_partition,
+                move.size_bytes,
+                move.current.log_end_offset - move.log_end_offset,
+                is_future=True,
+            )
+            for move in self.logs.moves.into(directory.path)
+        ]
         return DescribedLogDirectory(
-            directory.path, total_bytes=total_bytes, usable_bytes=usable_bytes, replicas=replicas
+            directory.path,
+            total_bytes=total_bytes,
+            usable_bytes=usable_bytes,
+            is_cordoned=self.logs.is_cordoned(directory.path),
+            replicas=tuple(replicas),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LogStartOffsetKeeper:
+    """Puts log start offsets on the disk when a handler asks for it."""
+
+    logs: LogManager
+    replicas: ReplicaManager
+    world: World
+
+    async def keep(self) -> None:
+        """Return when they are there; a disk that fails takes its directory offline."""
+        try:
+            await self.world.run_blocking(self.logs.begin_checkpoint(LOG_START_OFFSET_CHECKPOINT))
+        except StorageError as error:
+            self.replicas.fail_directory(error)
+
+
+def cordoned_directories(config: BrokerConfig, logs: LogManager) -> Callable[[str], bool]:
+    """Tells whether ``cordoned.log.dirs`` says of the directory at a path, as it is told by DescribeLogDirs."""
+
+    def is_cordoned(path: str) -> bool:
+        cordoned = config.cordoned_log_dirs
+        return bool(cordoned) and ("*" in cordoned or path in map(logs.path_of, cordoned))
+
+    return is_cordoned
 
 
 def offsets_partition_count(image: ClusterImage, config: BrokerConfig) -> int:
@@ -148,12 +187,37 @@ def offsets_partition_count(image: ClusterImage, config: BrokerConfig) -> int:
     return config.offsets_topic_num_partitions if topic is None else len(topic.partitions)
 
 
-def server_limits(config: BrokerConfig) -> ServerLimits:
-    """The bounds on connections and requests."""
+def transactions_partition_count(image: ClusterImage, config: BrokerConfig) -> int:
+    """How many partitions ``__transaction_state`` has, or will have once it is created."""
+    topic = image.topic(TRANSACTION_STATE_TOPIC)
+    return config.transaction_state_log_num_partitions if topic is None else len(topic.partitions)
+
+
+def partition_leader(image: ClusterImage, topic: str, partition: int) -> int | None:
+    """The broker that leads a partition and can be reached; -1 while there is none, None for no partition."""
+    state = image.partition(topic, partition)
+    if state is None:
+        return None
+    leader = image.brokers.get(state.leader)
+    return -1 if leader is None or leader.fenced else state.leader
+
+
+_SPARE_FILES_SHARE = 8
+_CONNECTIONS_MIN = 8
+
+
+def server_limits(config: BrokerConfig, *, process_files_max: int, storage_files_max: int) -> ServerLimits:
+    """The bounds on connections and requests.
+
+    Connections get the descriptors that neither storage nor, in an eighth of the rest, anything else may need: with all
+    of them taken by clients, not even a checkpoint could be written, and a log directory would seem to have failed.
+    """
+    left = process_files_max - storage_files_max
+    room = max(left - left // _SPARE_FILES_SHARE, _CONNECTIONS_MIN)
     return ServerLimits(
         request_bytes_max=config.socket_request_max_bytes,
         queued_request_bytes_max=config.queued_request_bytes_max,
-        connections_max=config.max_connections,
+        connections_max=min(config.max_connections, room),
         connections_per_ip_max=config.max_connections_per_ip,
         connections_per_ip_overrides=dict(config.max_connections_per_ip_overrides),
         connection_idle_ms_max=config.connections_max_idle_ms,

@@ -22,18 +22,29 @@ import trio
 from kbroker.adapters import (
     ImageCoordinators,
     ImageTopicCatalog,
+    LogStartOffsetKeeper,
     StoredLogDirectories,
     TopicCreationSettings,
+    cordoned_directories,
     offsets_partition_count,
+    partition_leader,
     server_limits,
+    transactions_partition_count,
 )
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.logger_levels import LoggerLevels
 from kbroker.config.rules import KafkaConfigRules
-from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC, validate_topic_name
+from kbroker.config.topic_names import (
+    CONSUMER_OFFSETS_TOPIC,
+    TRANSACTION_STATE_TOPIC,
+    validate_topic_name,
+)
 from kbroker.coordination.group.service import GroupCoordinator
+from kbroker.coordination.transaction.producer_ids import ProducerIds
+from kbroker.coordination.transaction.service import TransactionCoordinator
 from kbroker.handlers.api_versions import ApiVersionsHandlers
 from kbroker.handlers.configs import ConfigHandlers
+from kbroker.handlers.features import FeatureHandlers
 from kbroker.handlers.fetch import FetchHandlers
 from kbroker.handlers.fetch_session import FetchSessions
 from kbroker.handlers.group_membership import GroupMembershipHandlers
@@ -43,17 +54,25 @@ from kbroker.handlers.log_dirs import LogDirHandlers
 from kbroker.handlers.metadata import MetadataHandlers
 from kbroker.handlers.offsets import OffsetHandlers
 from kbroker.handlers.produce import ProduceHandlers
-from kbroker.handlers.producer_ids import ProducerIdHandlers, ProducerIds
+from kbroker.handlers.producer_ids import ProducerIdHandlers
+from kbroker.handlers.producers import ProducerHandlers
 from kbroker.handlers.table import HandlerTable
 from kbroker.handlers.topics import TopicHandlers
+from kbroker.handlers.transaction_markers import TransactionMarkerHandlers
+from kbroker.handlers.transaction_verification import TransactionVerifier
+from kbroker.handlers.transactions import TransactionHandlers
+from kbroker.log_cleaning import LogCleaning
 from kbroker.log_housekeeping import LogHousekeeping
 from kbroker.metadata.controller import Controller
 from kbroker.metadata.embedded import EmbeddedMetadataStore
+from kbroker.metadata.feature_decisions import NEW_CLUSTER_FEATURES, SUPPORTED_FEATURES
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import BrokerRegistration, ClusterImage, Endpoint
 from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure_features
 from kbroker.metadata.store import StoreError
 from kbroker.metadata_publisher import MetadataPublisher
+from kbroker.replication.group_commit import GroupCommits
+from kbroker.replication.log_directory_move import LogDirectoryMoves
 from kbroker.replication.replica_manager import ReplicaManager
 from kbroker.replication.shard_log import PartitionShardLog
 from kbroker.server.socket_server import ListenerBinding, SocketServer
@@ -68,8 +87,6 @@ SESSION_TIMEOUT_S = 9.0
 """``broker.session.timeout.ms``; with the embedded store nobody but this process watches it."""
 
 _METADATA_FILE = "kbroker-metadata.sqlite"
-_SUPPORTED_FEATURES = {"metadata.version": (7, 29)}
-_FINALIZED_FEATURES = {"metadata.version": 29}
 _CLOSE_DEADLINE_S = 60.0
 
 
@@ -143,6 +160,7 @@ class Broker:
             random_uuid=world.uuid4,
             random_below=world.random.randrange,
             producer_id_expiration_ms=config.producer_id_expiration_ms,
+            requires_verification=lambda: config.transaction_partition_verification_enable,
         )
         try:
             await world.run_blocking(lambda: logs.open(node_id=config.node_id, cluster_id=config.cluster_id))
@@ -174,18 +192,53 @@ class Broker:
         world, config = self._world, self._config
         cluster_id = await _agree_on_cluster(logs, store, world)
         metadata = ClusterMetadata(store, sleep=world.sleep)
-        replicas = ReplicaManager(node_id=config.node_id, log_manager=logs, on_no_directory_left=self._fail)
+        commits = GroupCommits(
+            world=world, enabled=lambda: config.kbroker_acks_all_sync, file_sync=world.file_sync
+        )
+        replicas = ReplicaManager(
+            node_id=config.node_id,
+            log_manager=logs,
+            on_no_directory_left=self._fail,
+            on_partitions_offline=lambda partitions: publisher.partitions_offline(partitions),
+            commits=commits,
+        )
+        logs.is_cordoned = cordoned_directories(config, logs)
+        moves = LogDirectoryMoves(
+            world=world,
+            logs=logs,
+            replicas=replicas,
+            commits=commits,
+            bytes_per_second=lambda: config.replica_alter_log_dirs_io_max_bytes_per_second,
+            threads=config.num_replica_alter_log_dirs_threads or len(config.log_directories),
+            is_known=lambda topic, index: metadata.image.partition(topic, index) is not None,
+        )
         groups = GroupCoordinator(
             world=world,
             config=config,
             log_for=lambda partition: PartitionShardLog(replicas.leader(CONSUMER_OFFSETS_TOPIC, partition)),
             partition_count=lambda: offsets_partition_count(metadata.image, config),
         )
+        markers = TransactionMarkerHandlers(
+            partitions=replicas,
+            groups=groups,
+            clock_ms=world.wall_clock_ms,
+            request_timeout_ms=lambda: config.request_timeout_ms,
+        )
+        transactions = TransactionCoordinator(
+            clock=world,
+            config=config,
+            log_for=lambda partition: PartitionShardLog(replicas.leader(TRANSACTION_STATE_TOPIC, partition)),
+            partition_count=lambda: transactions_partition_count(metadata.image, config),
+            next_producer_id=ProducerIds(lambda: controller.allocate_producer_id_block()).next,
+            markers=markers,
+            leader_of=lambda topic, index: partition_leader(metadata.image, topic, index),
+            transaction_version=lambda: metadata.image.features.get("transaction.version", 0),
+        )
         publisher = MetadataPublisher(
             node_id=config.node_id,
             config=config,
             replicas=replicas,
-            coordinators={CONSUMER_OFFSETS_TOPIC: groups},
+            coordinators={CONSUMER_OFFSETS_TOPIC: groups, TRANSACTION_STATE_TOPIC: transactions},
         )
         controller = Controller(
             node_id=config.node_id,
@@ -198,12 +251,24 @@ class Broker:
         )
         table = HandlerTable()
         self._register_handlers(
-            table, metadata=metadata, controller=controller, replicas=replicas, groups=groups, logs=logs
+            table,
+            metadata=metadata,
+            controller=controller,
+            replicas=replicas,
+            groups=groups,
+            transactions=transactions,
+            markers=markers,
+            logs=logs,
+            moves=moves,
         )
         server = SocketServer(
             table=table,
             world=world,
-            limits=server_limits(config),
+            limits=server_limits(
+                config,
+                process_files_max=world.filesystem.open_files_max(),
+                storage_files_max=logs.context.open_files_max,
+            ),
             broker_name=f"broker {config.node_id}",
             container_gateway=self._container_gateway,
         )
@@ -211,6 +276,7 @@ class Broker:
         session = self._session(store, bound)
         async with trio.open_nursery() as background:
             background.start_soon(store.expire_leases)
+            await background.start(commits.run, replicas.sync_failed)
             image = await _load_metadata(metadata)
             await self._load_logs(logs, publisher, image)
             await publisher.publish_all(image)
@@ -221,7 +287,14 @@ class Broker:
             # Nobody is told of a cluster without brokers.
             await metadata.wait_for(session.revision)
             await background.start(groups.run)
-            LogHousekeeping(config=config, logs=logs, replicas=replicas, world=world).start(background)
+            await background.start(transactions.run)
+            housekeeping = LogHousekeeping(
+                config=config, logs=logs, replicas=replicas, commits=commits, world=world
+            )
+            await background.start(housekeeping.run)
+            await background.start(moves.run)
+            cleaning = LogCleaning(config=config, logs=logs, replicas=replicas, world=world)
+            await background.start(cleaning.run)
             await background.start(server.run)
             task_status.started(BrokerReady(config.node_id, cluster_id, bound))
             await self._stop_requested.wait()
@@ -230,10 +303,16 @@ class Broker:
             # From here on nobody waits: long polls are answered with what there is, joining members are sent
             # elsewhere, requests in hand finish, and only then are the logs closed under them.
             replicas.stop()
+            transactions.stop()
             groups.stop()
             await server.stop(config.kbroker_shutdown_timeout_ms / 1000)
             membership.cancel()
             await session.leave()
+            # Closing works in another thread: nobody else may touch the logs by then.
+            await moves.stop()
+            await housekeeping.stop()
+            await cleaning.stop()
+            await commits.stop()
             await world.run_blocking(logs.close)
             background.cancel_scope.cancel()
 
@@ -298,7 +377,10 @@ class Broker:
         controller: Controller,
         replicas: ReplicaManager,
         groups: GroupCoordinator,
+        transactions: TransactionCoordinator,
+        markers: TransactionMarkerHandlers,
         logs: LogManager,
+        moves: LogDirectoryMoves,
     ) -> None:
         world, config = self._world, self._config
 
@@ -310,22 +392,34 @@ class Broker:
             random=world.random,
             topic_name=replicas.topic_name,
         )
+        topics = ImageTopicCatalog(current_image)
+        verifier = TransactionVerifier(partitions=replicas, transactions=transactions, settings=config)
         table.register(
             ApiVersionsHandlers(
                 served=table.rows,
-                supported_features=_SUPPORTED_FEATURES,
+                supported_features=SUPPORTED_FEATURES,
                 finalized_features=lambda: (metadata.image.revision, metadata.image.features),
             ),
-            ProduceHandlers(partitions=replicas),
+            ProduceHandlers(partitions=replicas, verifier=verifier, settings=config, world=world),
+            ProducerHandlers(partitions=replicas),
+            markers,
             FetchHandlers(
                 partitions=replicas,
                 sessions=sessions,
                 fetch_bytes_max=lambda: config.fetch_max_bytes,
                 clock_ms=world.wall_clock_ms,
             ),
-            OffsetHandlers(partitions=replicas),
-            ProducerIdHandlers(producer_ids=ProducerIds(controller.allocate_producer_id_block)),
+            OffsetHandlers(
+                partitions=replicas, keep_log_start_offsets=LogStartOffsetKeeper(logs, replicas, world).keep
+            ),
+            ProducerIdHandlers(producers=transactions),
+            TransactionHandlers(
+                transactions=transactions,
+                has_partition=topics.has_partition,
+                offsets_partition_for=groups.partition_for,
+            ),
             MetadataHandlers(current_image=current_image, topic_creator=controller, settings=config),
+            FeatureHandlers(features=controller),
             TopicHandlers(controller=controller, current_image=current_image, settings=config),
             ConfigHandlers(
                 config=config,
@@ -334,9 +428,9 @@ class Broker:
                 logger_levels=LoggerLevels(),
                 validate_topic_name=validate_topic_name,
             ),
-            LogDirHandlers(log_directories=StoredLogDirectories(logs, world)),
+            LogDirHandlers(log_directories=StoredLogDirectories(logs, world), moves=moves),
             GroupMembershipHandlers(groups=groups),
-            GroupOffsetHandlers(groups=groups, topics=ImageTopicCatalog(current_image)),
+            GroupOffsetHandlers(groups=groups, topics=topics, verifier=verifier),
             GroupHandlers(groups=groups, coordinators=ImageCoordinators(controller, current_image)),
         )
 
@@ -345,7 +439,7 @@ async def _agree_on_cluster(logs: LogManager, store: EmbeddedMetadataStore, worl
     """The id of the cluster, which the data directories and the metadata must agree on."""
     try:
         cluster_id = await ensure_cluster_id(store, uuid4=world.uuid4, wanted=logs.cluster_id)
-        await ensure_features(store, _FINALIZED_FEATURES)
+        await ensure_features(store, NEW_CLUSTER_FEATURES)
     except StoreError as error:
         raise StartError(f"the cluster metadata cannot be used: {error}") from error
     if cluster_id != logs.cluster_id:

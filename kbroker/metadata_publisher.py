@@ -60,7 +60,7 @@ class MetadataPublisher:
         """Take up a whole image, when the broker starts."""
         self._apply_broker_configs(image)
         for topic in image.topics.values():
-            await self._apply(image, topic, list(enumerate(topic.partitions)))
+            await self._apply(image, topic, list(enumerate(topic.partitions)), are_new=False)
 
     async def publish(self, delta: ImageDelta) -> None:
         """Take up one change."""
@@ -68,16 +68,21 @@ class MetadataPublisher:
         if delta.topics_deleted:
             self._remove(delta.topics_deleted)
         for topic in delta.topics_created:
-            await self._apply(image, topic, list(enumerate(topic.partitions)))
+            await self._apply(image, topic, list(enumerate(topic.partitions)), are_new=True)
         for topic, index, state in delta.partitions_added:
-            await self._apply(image, topic, [(index, state)])
+            await self._apply(image, topic, [(index, state)], are_new=True)
         for topic, index, _, state in delta.partitions_changed:
-            await self._apply(image, topic, [(index, state)])
+            await self._apply(image, topic, [(index, state)], are_new=False)
         if delta.configs_changed:
             self._apply_configs(delta)
 
     async def _apply(
-        self, image: ClusterImage, topic: TopicImage, partitions: Sequence[tuple[int, PartitionState]]
+        self,
+        image: ClusterImage,
+        topic: TopicImage,
+        partitions: Sequence[tuple[int, PartitionState]],
+        *,
+        are_new: bool,
     ) -> None:
         config = self._topic_config(image, topic.name)
         for start in range(0, len(partitions), _PARTITIONS_PER_TURN):
@@ -88,6 +93,7 @@ class MetadataPublisher:
                 turn,
                 config=config.to_log_config(),
                 min_in_sync_replicas=config.min_insync_replicas,
+                are_new=are_new,
             )
             self._lead_coordinator(topic.name, turn)
             await trio.lowlevel.checkpoint()
@@ -100,6 +106,13 @@ class MetadataPublisher:
             if state.leader == self._node_id:
                 coordinator.load(index, state.leader_epoch)
             else:
+                coordinator.unload(index)
+
+    def partitions_offline(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """The log directory of these (topic, index) failed: what was coordinated from there is not any more."""
+        for topic, index in partitions:
+            coordinator = self._coordinators.get(topic)
+            if coordinator is not None:
                 coordinator.unload(index)
 
     def _remove(self, topics: Sequence[TopicImage]) -> None:

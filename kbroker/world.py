@@ -19,8 +19,9 @@ from typing import Protocol, TypeVar
 
 import trio
 
+from kbroker.kernel_sync import open_kernel_sync
 from storage.file_slice import FileSlice
-from storage.filesystem import Filesystem, OsFilesystem
+from storage.filesystem import File, Filesystem, OsFilesystem
 
 T = TypeVar("T")
 
@@ -89,6 +90,18 @@ class Network(Protocol):
     async def connect(self, host: str, port: int) -> Connection: ...
 
 
+class FileSync(Protocol):
+    """Syncs files of the operating system without a thread."""
+
+    def takes(self, file: File) -> bool:
+        """Whether it can sync this file."""
+        ...
+
+    async def sync(self, files: Sequence[File]) -> OSError | None:
+        """Wait until the disk has what was written to the files; the first error. It cannot be cancelled."""
+        ...
+
+
 class World(Protocol):
     """The outside of one node."""
 
@@ -100,6 +113,11 @@ class World(Protocol):
 
     @property
     def random(self) -> random.Random: ...
+
+    @property
+    def file_sync(self) -> FileSync | None:
+        """None where ``File.sync`` in a thread must do."""
+        ...
 
     def wall_clock_ms(self) -> int:
         """Milliseconds since the Unix epoch; may jump."""
@@ -304,6 +322,7 @@ class OsWorld:
         self.filesystem: Filesystem = OsFilesystem()
         self.network: Network = OsNetwork()
         self.random = random.Random()
+        self.file_sync: FileSync | None = open_kernel_sync(self.run_blocking)
 
     def wall_clock_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -1,7 +1,8 @@
 """At which offset each leader epoch began (Kafka: LeaderEpochFileCache, KIP-101, KIP-279).
 
 Kept in `leader-epoch-checkpoint`. Every change is written at once, so that it survives the process; the
-next flush makes it survive the machine, before the recovery point passes the records that it is about.
+next flush makes it survive the machine, before the recovery point passes the records that it is about. A file
+that replaces another is synced before it does: a power loss must not leave an empty one, and with it no epochs.
 """
 
 from __future__ import annotations
@@ -134,6 +135,11 @@ class LeaderEpochCache:
         if self._entries or force:
             self._forget([])
 
+    def take_over(self, other: LeaderEpochCache) -> None:
+        """Say what the cache of another log of the same content says."""
+        if other._entries != self._entries:
+            self._replace(list(other._entries))
+
     def moved(self, path: str) -> None:
         """The partition's directory was renamed."""
         self._path = path
@@ -153,7 +159,8 @@ class LeaderEpochCache:
             self._stale = True
 
     def _replace(self, entries: list[EpochEntry]) -> None:
-        write_atomically(self._filesystem, self._path, encode_epochs(entries), sync=False)
+        replaces = bool(self._entries)
+        write_atomically(self._filesystem, self._path, encode_epochs(entries), sync=replaces, sync_name=False)
         self.unsynced = True
         self._stale = False
         self.version += 1

@@ -107,6 +107,9 @@ class Filesystem(Protocol):
 
     def modified_ms(self, path: str) -> int: ...
 
+    def set_modified_ms(self, path: str, modified_ms: int) -> None:
+        """Pretend that the file was last written then."""
+
     def real_path(self, path: str) -> str:
         """Absolute, without symbolic links: two names of one directory compare equal."""
 
@@ -295,6 +298,9 @@ class OsFilesystem:
 
     def modified_ms(self, path: str) -> int:
         return os.stat(path).st_mtime_ns // 1_000_000
+
+    def set_modified_ms(self, path: str, modified_ms: int) -> None:
+        os.utime(path, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
 
     def real_path(self, path: str) -> str:
         return os.path.realpath(path)

@@ -29,7 +29,7 @@ class PendingFlush:
         on_finish: Callable[[], None],
     ) -> None:
         self._filesystem = filesystem
-        self._log_directory = log_directory
+        self.log_directory = log_directory
         self.offset = offset
         self._paths = paths
         self._directories = directories
@@ -43,6 +43,11 @@ class PendingFlush:
         except OSError:
             self._release()
             raise
+
+    @property
+    def plain_files(self) -> list[File]:
+        """Open files of which to sync is all there is to do; none when there are names to sync too."""
+        return [] if self._paths or self._directories else self._files
 
     def sync(self) -> None:
         """Wait for the disk. May be called from any thread; touches nothing but the files.
@@ -61,7 +66,7 @@ class PendingFlush:
                 except FileNotFoundError:
                     pass  # the log was deleted meanwhile
         except OSError as error:
-            raise StorageError(self._log_directory, "cannot sync", error) from error
+            raise StorageError(self.log_directory, "cannot sync", error) from error
 
     def _sync_path(self, path: str) -> None:
         try:
@@ -72,6 +77,15 @@ class PendingFlush:
             file.sync()
         finally:
             file.close()
+
+    def run(self) -> None:
+        """All of it at once: sync, then `finish`, or `abandon` and raise the StorageError."""
+        try:
+            self.sync()
+        except StorageError:
+            self.abandon()
+            raise
+        self.finish()
 
     def finish(self) -> None:
         """The sync has succeeded: the recovery point may move."""

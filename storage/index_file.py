@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from struct import Struct
 
 from storage.errors import CorruptIndexError
 from storage.file_cache import FileCache, FileHandle, MappingHandle
+from storage.index_extent import EMPTY_EXTENT, IndexExtent, cut_to, extend
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +32,14 @@ class IndexFile(ABC):
     entry: Struct
     """Layout of one entry, two big-endian integers."""
 
-    __slots__ = ("_cache", "_entry_count", "_handle", "_mapping", "_size_bytes_max", "base_offset")
+    __slots__ = ("_cache", "_entry_count", "_extent", "_handle", "_mapping", "_size_bytes_max", "base_offset")
 
     def __init__(self, cache: FileCache, path: str, base_offset: int, size_bytes_max: int) -> None:
         self._cache = cache
         self._handle = FileHandle(cache, path)
         self._mapping = MappingHandle(cache, self._handle)
         self._entry_count = -1
+        self._extent = EMPTY_EXTENT  # of some of the entries; it spares reading those again
         self._size_bytes_max = size_bytes_max
         self.base_offset = base_offset
 
@@ -75,6 +78,7 @@ class IndexFile(ABC):
         """Make the empty file of a new segment."""
         self._handle.file(create=True).truncate(0)
         self._entry_count = 0
+        self._extent = EMPTY_EXTENT
         self._entries_changed()
 
     def _load(self) -> None:
@@ -104,7 +108,14 @@ class IndexFile(ABC):
         return key, value
 
     def _write_entry(self, key: int, value: int) -> None:
-        self._handle.file(create=True).pwrite((self.entry.pack(key, value),), self.size_bytes)
+        file, size_bytes = self._handle.file(create=True), self.size_bytes
+        try:
+            file.pwrite((self.entry.pack(key, value),), size_bytes)
+        except OSError:
+            with suppress(OSError):
+                # A part of an entry would have the whole index rebuilt at the next start.
+                file.truncate(size_bytes)
+            raise
         self._entry_count += 1
 
     def _view(self) -> memoryview:
@@ -134,6 +145,7 @@ class IndexFile(ABC):
         self._mapping.close()
         self._handle.file(create=True).truncate(count * self.entry.size)
         self._entry_count = count
+        self._extent = EMPTY_EXTENT
         self._entries_changed()
 
     def reset(self) -> None:
@@ -141,8 +153,23 @@ class IndexFile(ABC):
         self._mapping.close()
         self.create()
 
-    def sync(self) -> None:
-        self._handle.file().sync()
+    def extent(self) -> IndexExtent:
+        """All entries and their checksum; reads only what was added since the last call."""
+        self._extent = extend(self._handle, self._extent, self.size_bytes)
+        return self._extent
+
+    def cut_to(self, extent: IndexExtent) -> None:
+        """Keep just the entries of an extent, whatever lies behind them; CorruptIndexError if they are not there.
+
+        To be called before anything else was read: it does not trust the file's size.
+        """
+        if extent.size_bytes % self.entry.size:
+            raise CorruptIndexError(f"{self.path} has no {extent.size_bytes} bytes of entries")
+        cut_to(self._handle, extent)
+        self._mapping.close()
+        self._entry_count = extent.size_bytes // self.entry.size
+        self._extent = extent
+        self._entries_changed()
 
     def file_handle(self) -> FileHandle:
         return self._handle

@@ -17,6 +17,10 @@ def _no_jitter(below: int) -> int:
     return 0
 
 
+def _never() -> bool:
+    return False
+
+
 class NewNames:
     """In which log directories partition directories were made that a power loss may still undo.
 
@@ -49,7 +53,10 @@ class NewNames:
 
 @dataclass(slots=True)
 class LogContext:
-    """`random_below(n)` gives an integer in [0, n) and decides segment.jitter.ms; n is positive."""
+    """`random_below(n)` gives an integer in [0, n) and decides segment.jitter.ms; n is positive.
+
+    `requires_verification` is asked when a batch opens a transaction: whether only with a verification guard.
+    """
 
     filesystem: Filesystem
     clock_ms: Callable[[], int]
@@ -57,6 +64,7 @@ class LogContext:
     producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS
     decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX
     open_files_max: int = 128
+    requires_verification: Callable[[], bool] = _never
     cache: FileCache = field(init=False)
     removals: RemovalQueue = field(init=False)
     new_names: NewNames = field(init=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from uuid import UUID
 
@@ -25,8 +25,8 @@ LOCK_FILE = ".lock"
 CLEAN_SHUTDOWN_FILE = ".kafka_cleanshutdown"
 
 
-class OffsetCheckpoint:
-    """One of the offset checkpoint files. `write` may be called from several threads: the latest content wins."""
+class CheckpointFile:
+    """A small file about all logs of a directory. It may be written from several threads: the latest content wins."""
 
     def __init__(self, filesystem: Filesystem, path: str) -> None:
         self._filesystem = filesystem
@@ -35,6 +35,40 @@ class OffsetCheckpoint:
         self._prepared = 0
         self._written = 0
         self._content: bytes | None = None
+
+    def prepare_content(self, encode: Callable[[], bytes]) -> Callable[[], None]:
+        """A function that writes what `encode` gives, unless something later was written before it ran."""
+        self._prepared += 1
+        number = self._prepared
+
+        def write() -> None:
+            data = encode()
+            with self._lock:
+                if number < self._written:
+                    return
+                if data != self._content:
+                    self._content = None  # unknown, should this fail halfway
+                    write_atomically(self._filesystem, self._path, data)
+                    self._content = data
+                self._written = number
+
+        return write
+
+    def remove(self) -> None:
+        """Have no file, on the disk too. What was prepared before is not written any more."""
+        self._prepared += 1
+        with self._lock:
+            self._content = None
+            self._written = self._prepared
+            try:
+                self._filesystem.remove(self._path)
+            except FileNotFoundError:
+                pass
+            self._filesystem.sync_directory(self._path.rpartition("/")[0])
+
+
+class OffsetCheckpoint(CheckpointFile):
+    """One of Kafka's offset checkpoint files."""
 
     def read(self) -> dict[TopicPartition, int]:
         """The offsets; none when the file is missing or unreadable, which costs a longer recovery."""
@@ -46,22 +80,9 @@ class OffsetCheckpoint:
             logger.error("Ignoring %s: %s", self._path, error)
             return {}
 
-    def prepare(self, offsets: dict[TopicPartition, int]) -> Callable[[], None]:
-        """A function that writes these offsets, unless later ones were written before it ran."""
-        self._prepared += 1
-        number = self._prepared
-
-        def write() -> None:
-            data = encode_offsets(offsets)
-            with self._lock:
-                if number < self._written:
-                    return
-                if data != self._content:
-                    write_atomically(self._filesystem, self._path, data)
-                    self._content = data
-                self._written = number
-
-        return write
+    def prepare(self, offsets: Mapping[TopicPartition, int]) -> Callable[[], None]:
+        """See `prepare_content`."""
+        return self.prepare_content(lambda: encode_offsets(offsets))
 
 
 class LogDirectory:
@@ -111,11 +132,22 @@ class LogDirectory:
         if found is None or found.directory_id is None:
             found = MetaProperties(cluster_id, node_id, new_directory_id())
             try:
+                self._sync_names_above()
                 write_meta_properties(self._filesystem, self.path, found)
             except OSError as error:
                 raise StorageError(self.path, "cannot write meta.properties", error) from error
             self.properties = found
         self.directory_id = found.directory_id
+
+    def _sync_names_above(self) -> None:
+        """The directory is new, and those above may be: a power loss must not take it away with all that is in it."""
+        path = self.path
+        while path != "/":
+            path = path.rpartition("/")[0] or "/"
+            try:
+                self._filesystem.sync_directory(path)
+            except PermissionError:
+                break  # not readable, so nobody made it for us
 
     def take_clean_shutdown_marker(self) -> bool:
         """Whether the last shutdown was clean. The marker is gone afterwards: a crash from now on is one."""

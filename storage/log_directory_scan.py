@@ -97,6 +97,9 @@ def _finish(cache: FileCache, directory: str, names: list[str]) -> None:
         filesystem.remove(f"{directory}/{name}")
     if swaps:
         _complete_swap(cache, directory, names, swaps)
+    else:
+        # What was taken off the end must not come back, by a power loss, behind what recovery makes the end.
+        filesystem.sync_directory(directory)
 
 
 def _complete_swap(cache: FileCache, directory: str, names: list[str], swaps: list[str]) -> None:
@@ -107,18 +110,26 @@ def _complete_swap(cache: FileCache, directory: str, names: list[str], swaps: li
             continue
         offset = offset_of_file_name(name) or 0
         replaced_from = offset if replaced_from is None else min(replaced_from, offset)
-        replaced_to = max(replaced_to, _next_offset(cache, f"{directory}/{name}", offset))
+        replaced_to = max(replaced_to, offset + 1, _next_offset(cache, f"{directory}/{name}", offset))
     if replaced_from is not None:
         for name in names:
             base = offset_of_file_name(name)
             if base is None or name.endswith(_UNFINISHED_SUFFIXES) or not replaced_from <= base < replaced_to:
                 continue
+            if base == replaced_from and name.endswith(SNAPSHOT_SUFFIX):
+                continue  # of what lies before it
             logger.info("Removing %s/%s, which was compacted", directory, name)
             cache.filesystem.remove(f"{directory}/{name}")
-    for name in swaps:
-        target = name.removesuffix(SWAP_SUFFIX)
-        logger.info("Completing %s/%s", directory, target)
-        cache.filesystem.rename(f"{directory}/{name}", f"{directory}/{target}")
+    # What goes must be gone before the names change, and a `.log` have its name before an index gets one: what is
+    # found when this is cut off would otherwise be taken for something else.
+    logs = [name for name in swaps if name.removesuffix(SWAP_SUFFIX).endswith(LOG_SUFFIX)]
+    indexes = [name for name in swaps if name not in logs]
+    for group in (logs, indexes):
+        cache.filesystem.sync_directory(directory)
+        for name in group:
+            target = name.removesuffix(SWAP_SUFFIX)
+            logger.info("Completing %s/%s", directory, target)
+            cache.filesystem.rename(f"{directory}/{name}", f"{directory}/{target}")
     cache.filesystem.sync_directory(directory)
 
 

@@ -1,9 +1,10 @@
 """Opening a log: from the files of a partition's directory to a consistent state (Kafka: LogLoader).
 
 After a clean shutdown the files are trusted: the newest producer snapshot is loaded and the end of the log
-is read off the last segment; everything else waits until it is used. Otherwise every segment from the one with
-the recovery point on is read in full: each batch's CRC is checked, indexes, epochs and producer state are
-rebuilt, and the log is cut at the first bad place, which is reported (see `recovery_report`).
+is read off the last segment; everything else waits until it is used. Otherwise everything from the recovery
+anchor on is read (see `recovery_anchor`), or without one from the beginning of the segment with the recovery
+point on: each batch's CRC is checked, indexes, epochs and producer state are rebuilt, and the log is cut at the
+first bad place, which is reported (see `recovery_report`). What lies before is trusted as after a clean shutdown.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from uuid import UUID
 
-from storage.batch_scan import find_valid_batch, scan_batches
+from storage.batch_scan import find_valid_batch
 from storage.checkpoint import LEADER_EPOCH_CHECKPOINT
 from storage.epoch_cache import EpochEntry, LeaderEpochCache, decode_epoch_entries
 from storage.errors import CorruptCheckpointError, CorruptIndexError, LogCorruptError
@@ -23,13 +24,13 @@ from storage.log_config import LogConfig
 from storage.log_context import LogContext
 from storage.log_directory_scan import DirectoryContent, scan_log_directory
 from storage.partition_metadata import PARTITION_METADATA, decode_partition_metadata
-from storage.producer_rebuild import marker_of, rebuild_producer_state
+from storage.producer_rebuild import rebuild_producer_state
 from storage.producer_state import ProducerStateManager
+from storage.recovery_anchor import RecoveryAnchor
 from storage.recovery_report import FindingKind, RecoveryFinding
 from storage.segment import Segment
+from storage.segment_recovery import SegmentRecovery, note_epoch
 from storage.topic_partition import TopicPartition
-from storage.transaction_index import AbortedTransaction
-from wire.records import BatchHeader
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class LoadedLog:
     log_start_offset: int
     log_end_offset: int
     recovery_point: int
+    anchor: RecoveryAnchor | None
     epochs: LeaderEpochCache
     producer_state: ProducerStateManager
     topic_id: UUID | None
@@ -61,6 +63,7 @@ class LogLoader:
         clean_shutdown: bool,
         recovery_point: int,
         log_start_offset: int,
+        anchor: RecoveryAnchor | None = None,
     ) -> None:
         self._context = context
         self._filesystem = context.filesystem
@@ -70,8 +73,10 @@ class LogLoader:
         self._clean_shutdown = clean_shutdown
         self._recovery_point = recovery_point
         self._log_start_offset = log_start_offset
+        self._anchor = anchor
         self._findings: list[RecoveryFinding] = []
         self._segments: list[Segment] = []
+        self._clean_end: int | None = None
 
     def load(self) -> LoadedLog:
         """OSError when the disk fails; nothing that the files contain makes it fail."""
@@ -88,9 +93,11 @@ class LogLoader:
         first = self._first_segment_to_recover()
         log_end_offset = None
         if first is None:
-            log_end_offset = self._segments[-1].next_offset() if self._segments else None
+            log_end_offset = self._clean_end
         else:
             log_end_offset = self._recover(first, epochs, state)
+            # Whoever wrote the epochs may have died before they were synced.
+            epochs.unsynced = content.has_epochs or epochs.unsynced
         log_end_offset = self._restart_if_start_is_lost(log_end_offset, epochs, state)
         log_start_offset = max(self._log_start_offset, self._segments[0].base_offset)
         # A leader that has announced its epoch and got no record yet left it at the log end. After a clean
@@ -99,17 +106,25 @@ class LogLoader:
         epochs.truncate_from_start(log_start_offset)
         state.remove_stray_snapshots([segment.base_offset for segment in self._segments])
         self._rebuild_producers(state, self._segments, log_end_offset)
+        if first is not None:
+            state.unsynced_snapshots = state.snapshots  # the same goes for them
         recovery_point = log_end_offset if first is None else min(self._recovery_point, log_end_offset)
         return LoadedLog(
             self._segments,
             log_start_offset,
             log_end_offset,
             recovery_point,
+            self._anchor_within(log_end_offset),
             epochs,
             state,
             topic_id,
             self._findings,
         )
+
+    def abandon(self) -> None:
+        """Loading failed: close what it opened."""
+        for segment in self._segments:
+            segment.close()
 
     def _report(self, finding: RecoveryFinding) -> None:
         level = logging.INFO if finding.kind is FindingKind.TORN_TAIL else logging.ERROR
@@ -131,7 +146,7 @@ class LogLoader:
             has_transaction_index=base_offset in content.transaction_indexes,
         )
         segment.synced_bytes = segment.size_bytes
-        segment.unsynced_indexes = False
+        segment.indexes_synced(segment.index_version)
         return segment
 
     def _read_topic_id(self) -> UUID | None:
@@ -159,7 +174,7 @@ class LogLoader:
         for segment in self._segments:
             try:
                 for _, header in segment.walk():
-                    _note_epoch(epochs, header)
+                    note_epoch(epochs, header)
             except LogCorruptError as error:
                 logger.error("Leader epochs are known only up to %s", error)
                 break
@@ -177,12 +192,12 @@ class LogLoader:
         first = len(self._segments)
         if not self._clean_shutdown:
             bases = [segment.base_offset for segment in self._segments]
-            first = max(bisect_right(bases, self._recovery_point) - 1, 0)
-        elif not self._end_is_readable():
+            # What lies before the log start only waits for its removal, and need not be sound.
+            first = max(bisect_right(bases, max(self._recovery_point, self._log_start_offset)) - 1, 0)
+        elif self._find_end() is None:
             first -= 1
-        for index, segment in enumerate(self._segments[:first]):
-            if segment.transaction_index.present and not self._transaction_index_is_sound(segment):
-                return index
+        elif not self._transaction_index_is_sound(self._segments[-1]):
+            first -= 1  # appends go there; those of other segments are repaired when they are used
         return first if first < len(self._segments) else None
 
     def _transaction_index_is_sound(self, segment: Segment) -> bool:
@@ -193,13 +208,13 @@ class LogLoader:
             self._report(self._finding(FindingKind.CORRUPT_TRANSACTION_INDEX, path, str(error)))
             return False
 
-    def _end_is_readable(self) -> bool:
+    def _find_end(self) -> int | None:
+        """The log end offset, unless the end cannot be read."""
         try:
-            self._segments[-1].next_offset()
+            self._clean_end = self._segments[-1].next_offset()
         except LogCorruptError as error:
             logger.error("The end of the log is damaged in spite of a clean shutdown: %s", error)
-            return False
-        return True
+        return self._clean_end
 
     # Recovering segments
 
@@ -209,25 +224,58 @@ class LogLoader:
         next_offset = self._segments[first].base_offset
         while index < len(self._segments):
             segment = self._segments[index]
-            logger.info("Recovering segment %s", segment.handle.path)
+            anchor = self._use_anchor(segment) if index == first else None
+            recovery = SegmentRecovery(segment, epochs, state, self._offset_limit(index), anchor)
+            if anchor is None:
+                recovery.prepare()
+            position, reads = recovery.cut_position, recovery.cut_position < segment.size_bytes
+            if reads:
+                logger.info("Recovering segment %s from byte %d on", segment.handle.path, position)
             if index == first:
-                self._bring_state_to(index, state)
+                self._bring_state_to(index, anchor, state)
             else:
                 state.end_offset = max(state.end_offset, segment.base_offset)
                 state.try_snapshot()
-            recovery = SegmentRecovery(segment, epochs, state, self._offset_limit(index))
             error = recovery.run()
             if error is not None:
-                self._cut(index, recovery.cut_position, recovery.next_offset, error, state)
+                self._cut(index, recovery, error, state)
                 if recovery.has_suspect_content:
                     # Indexes and producer state hold a batch that was cut off: once more without it.
-                    self._bring_state_to(index, state)
-                    recovery = SegmentRecovery(segment, epochs, state, self._offset_limit(index))
+                    recovery = SegmentRecovery(segment, epochs, state, self._offset_limit(index), anchor)
+                    recovery.prepare()
+                    self._bring_state_to(index, anchor, state)
                     recovery.run()
-            segment.finish_indexing()
+            if reads:
+                segment.finish_indexing()
             next_offset = recovery.next_offset
             index += 1
         return next_offset
+
+    def _use_anchor(self, segment: Segment) -> RecoveryAnchor | None:
+        """The anchor, if it is about this segment and the files bear it out; the indexes are taken back to it then."""
+        anchor, self._anchor = self._anchor, None
+        if (
+            anchor is None
+            or self._clean_shutdown
+            or anchor.offset > self._recovery_point
+            or anchor.segment_base_offset != segment.base_offset
+        ):
+            return None
+        try:
+            segment.resume_at(anchor)
+        except (CorruptIndexError, LogCorruptError) as error:
+            logger.info("Recovery of %s reads the whole segment: %s", self._topic_partition, error)
+            return None
+        self._anchor = anchor
+        return anchor
+
+    def _anchor_within(self, log_end_offset: int) -> RecoveryAnchor | None:
+        """The anchor that stays in force: one that was just used, or the one that a clean shutdown laid at the end."""
+        anchor, last = self._anchor, self._segments[-1]
+        if anchor is not None and self._clean_shutdown:
+            end = (anchor.offset, anchor.segment_base_offset, anchor.position)
+            return anchor if end == (log_end_offset, last.base_offset, last.size_bytes) else None
+        return anchor
 
     def _offset_limit(self, index: int) -> int:
         """What all offsets of a segment lie below: the next one's first, or what its index can express."""
@@ -235,11 +283,15 @@ class LogLoader:
             return self._segments[index + 1].base_offset
         return self._segments[index].base_offset + INT32_MAX + 1
 
-    def _bring_state_to(self, index: int, state: ProducerStateManager) -> None:
-        """Make the producer state that of the beginning of a segment."""
+    def _bring_state_to(self, index: int, anchor: RecoveryAnchor | None, state: ProducerStateManager) -> None:
+        """Make the producer state that of the anchor in a segment, or of the segment's beginning."""
         state.end_offset = -1  # not to be believed: reload
-        base_offset = self._segments[index].base_offset
-        self._rebuild_producers(state, self._segments[:index], base_offset)
+        if anchor is None:
+            self._rebuild_producers(state, self._segments[:index], self._segments[index].base_offset)
+        elif anchor.has_producers:
+            self._rebuild_producers(state, self._segments[: index + 1], anchor.offset)
+        else:
+            state.start_empty_at(anchor.offset)
 
     def _rebuild_producers(
         self, state: ProducerStateManager, segments: list[Segment], end_offset: int
@@ -258,15 +310,18 @@ class LogLoader:
             state.end_offset = end_offset
 
     def _cut(
-        self, index: int, position: int, offset: int, error: LogCorruptError, state: ProducerStateManager
+        self, index: int, recovery: SegmentRecovery, error: LogCorruptError, state: ProducerStateManager
     ) -> None:
-        """Make segment `index` end at `position`, where `offset` would have come next, and the log with it.
+        """Make segment `index` end where `recovery` stopped, and the log with it.
 
-        Only if the next segment begins with just that offset, nothing was lost, and what follows stays.
+        Only if the next segment begins with just the next offset, nothing was lost, and what follows stays. So it does
+        if that is an empty one, at the end, which the batches run into: a truncation was interrupted that made it.
         """
+        position, offset = recovery.cut_position, recovery.next_offset
         segment, later = self._segments[index], self._segments[index + 1 :]
         lost_bytes = segment.size_bytes - position
-        if later and later[0].base_offset == offset:
+        is_new_end = recovery.overlaps_next and len(later) == 1 and not later[0].size_bytes
+        if is_new_end or (later and later[0].base_offset == offset):
             later = []
             kind = FindingKind.TORN_TAIL
         else:
@@ -283,6 +338,8 @@ class LogLoader:
             )
         )
         self._drop(later, state)  # before the cut: a crash in between must not leave a hole
+        if later:
+            self._filesystem.sync_directory(self._directory)
         segment.truncate_bytes(position)
 
     def _kind_of_cut(self, segment: Segment, later: list[Segment], position: int, offset: int) -> FindingKind:
@@ -299,6 +356,8 @@ class LogLoader:
             self._segments.remove(segment)
             state.delete_snapshot(segment.base_offset)
             self._context.removals.add_files(segment.mark_deleted(), self._config.file_delete_delay_ms)
+            # It must not come back behind what is appended next.
+            self._filesystem.sync_directory(self._directory)
 
     def _restart_if_start_is_lost(
         self, log_end_offset: int | None, epochs: LeaderEpochCache, state: ProducerStateManager
@@ -323,74 +382,3 @@ class LogLoader:
         )
         self._segments.append(segment)
         return start
-
-
-class SegmentRecovery:
-    """One pass over all batches of a segment, rebuilding whatever follows from them.
-
-    `next_offset` and `cut_position` are those behind the last good batch.
-    """
-
-    def __init__(
-        self, segment: Segment, epochs: LeaderEpochCache, state: ProducerStateManager, offset_limit: int
-    ) -> None:
-        self._segment = segment
-        self._offset_limit = offset_limit
-        self._epochs = epochs
-        self._state = state
-        self.next_offset = segment.base_offset
-        self.cut_position = 0
-        self.has_suspect_content = False
-
-    def run(self) -> LogCorruptError | None:
-        """Read everything; the error that ended the pass early, if one did."""
-        segment = self._segment
-        segment.start_indexing()
-        segment.transaction_index.reset()
-        before_gap: tuple[int, int] | None = None  # where the last batch began, if it left offsets out
-        without_gap = -1  # and where it would end if it had not
-        try:
-            for position, header, data in scan_batches(
-                segment.handle, 0, segment.size_bytes, offset_min=segment.base_offset
-            ):
-                if header.last_offset >= self._offset_limit:
-                    reason = f"offset {header.last_offset} is not below {self._offset_limit}"
-                    return LogCorruptError(segment.handle.path, position, reason)
-                has_gap = header.base_offset > self.next_offset
-                before_gap = (position, self.next_offset) if has_gap else None
-                without_gap = self.next_offset + header.last_offset_delta + 1
-                self._take(position, header, data)
-                self.next_offset = header.next_offset
-                self.cut_position = position + header.size_bytes
-        except LogCorruptError as error:
-            if before_gap is not None and error.overlapping_offset == without_gap:
-                # This batch continues just where the one before would have ended without the gap that it
-                # left: that one has the wrong offset (which no CRC covers).
-                self.cut_position, self.next_offset = before_gap
-                self.has_suspect_content = True
-            return error
-        return None
-
-    def _take(self, position: int, header: BatchHeader, data: memoryview) -> None:
-        segment, state = self._segment, self._state
-        segment.index_batch(position, header)
-        _note_epoch(self._epochs, header)
-        completed = state.replay(header, marker_of(data, header) if header.is_control else None)
-        if completed is not None:
-            if completed.is_aborted:
-                last_stable_offset = state.last_stable_offset_after(completed)
-                segment.transaction_index.append(
-                    AbortedTransaction(
-                        completed.producer_id,
-                        completed.first_offset,
-                        completed.last_offset,
-                        last_stable_offset,
-                    )
-                )
-            state.complete(completed)
-
-
-def _note_epoch(epochs: LeaderEpochCache, header: BatchHeader) -> None:
-    epoch, latest = header.partition_leader_epoch, epochs.latest_epoch
-    if epoch >= 0 and (latest is None or epoch > latest):
-        epochs.assign(epoch, header.base_offset)

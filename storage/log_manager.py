@@ -1,14 +1,15 @@
 """All logs of a broker, in one or several log directories (Kafka: LogManager).
 
 `open` locks the directories and establishes who they belong to; `load` opens the logs; `close` ends cleanly.
-In between the owner calls the housekeeping methods now and then: `pending_flushes`, `checkpoint`,
+In between the owner calls the housekeeping methods now and then: `flushes_due`, `checkpoint`,
 `delete_old_segments`, `remove_expired_producers`, `run_removals`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 from storage.checkpoint import (
@@ -16,16 +17,20 @@ from storage.checkpoint import (
     LOG_START_OFFSET_CHECKPOINT,
     RECOVERY_POINT_CHECKPOINT,
 )
+from storage.cleaner.checkpoints import CleanerCheckpoints
 from storage.errors import IncompatibleDirectoryError, StorageError
 from storage.filesystem import Filesystem
-from storage.flush import PendingFlush
 from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_context import LogContext
 from storage.log_directory import LogDirectory, OffsetCheckpoint
+from storage.log_move import LogMove
+from storage.log_moves import LogMoves
 from storage.producer_state import PRODUCER_ID_EXPIRATION_MS
+from storage.recovery_anchor import RecoveryAnchor
+from storage.recovery_checkpoint import RecoveryCheckpoint
 from storage.recovery_report import RecoveryFinding
-from storage.topic_partition import DELETE_SUFFIX, TopicPartition, parse_directory_name
+from storage.topic_partition import DELETE_SUFFIX, FUTURE_SUFFIX, TopicPartition, parse_directory_name
 from storage.uuid_text import uuid_to_text
 from wire.errors import ApiError, ErrorCode
 
@@ -33,31 +38,93 @@ logger = logging.getLogger(__name__)
 
 _CLUSTER_METADATA_TOPIC = "__cluster_metadata"
 _OPEN_FILES_MAX = 8192
+_PREFERRED_MAX = 10_000
+
+UNANCHORED_BYTES_MAX = 8 << 20
+"""How much a log may grow before it gets a new recovery anchor. Reading as much takes about 10 ms."""
 
 
 class _DirectoryState:
     """A log directory with the logs in it and the checkpoints about them."""
 
-    def __init__(self, filesystem: Filesystem, directory: LogDirectory) -> None:
+    def __init__(
+        self, filesystem: Filesystem, directory: LogDirectory, moves: Callable[[str], list[LogMove]]
+    ) -> None:
         self.directory = directory
+        self._moves = moves
+        self._found_names: set[TopicPartition] = set()
+        self._found_recovery_points: Mapping[TopicPartition, int] = {}
+        self._found_anchors: Mapping[TopicPartition, RecoveryAnchor] = {}
         self.logs: dict[TopicPartition, Log] = {}
-        self.recovery_points = self._checkpoint(filesystem, RECOVERY_POINT_CHECKPOINT)
+        self.tells_of_deleted_logs = False
+        """Whether a checkpoint may still hold what it said of logs that were deleted, since the disk was full."""
+        self.recovery = RecoveryCheckpoint(filesystem, directory.path)
         self.log_start_offsets = self._checkpoint(filesystem, LOG_START_OFFSET_CHECKPOINT)
         self.high_watermarks = self._checkpoint(filesystem, HIGH_WATERMARK_CHECKPOINT)
 
     def _checkpoint(self, filesystem: Filesystem, name: str) -> OffsetCheckpoint:
         return OffsetCheckpoint(filesystem, f"{self.directory.path}/{name}")
 
-    def prepare_recovery_points(self) -> Callable[[], None]:
-        return self.recovery_points.prepare({name: log.recovery_point for name, log in self.logs.items()})
+    def moves(self) -> list[LogMove]:
+        """Those whose future log is here: what a checkpoint says must hold for it once it is the log."""
+        return self._moves(self.directory.path)
 
-    def prepare_log_start_offsets(self) -> Callable[[], None]:
+    def prepare_recovery_points(self) -> Callable[[], None]:
+        return self.recovery.prepare(self._checkpoint_offsets(), self._anchors())
+
+    def lower_recovery_points(self) -> None:
+        """Write them, some of which are lower than before."""
+        self.recovery.lower(self._checkpoint_offsets(), self._anchors())
+
+    def _checkpoint_offsets(self) -> dict[TopicPartition, int]:
+        copies = {move.current.topic_partition: move.durable_offset for move in self.moves()}
+        return {name: log.checkpoint_offset for name, log in self.logs.items()} | copies
+
+    def _anchors(self) -> dict[TopicPartition, RecoveryAnchor]:
+        return {
+            name: anchor for name, log in self.logs.items() if (anchor := log.recovery_anchor) is not None
+        }
+
+    def found(
+        self,
+        names: Iterable[TopicPartition],
+        recovery_points: Mapping[TopicPartition, int],
+        anchors: Mapping[TopicPartition, RecoveryAnchor],
+    ) -> None:
+        """What the checkpoints had something to say about when they were read."""
+        self._found_names = set(names)
+        self._found_recovery_points = recovery_points
+        self._found_anchors = anchors
+
+    def forget_what_is_gone(self) -> None:
+        """Once all logs are open: nothing that a checkpoint still says of others may be taken for a new log's.
+
+        Nor for what is appended to a log that ends earlier now than the checkpoint had it.
+        """
+        known = self.logs.keys() | {move.current.topic_partition for move in self.moves()}
+        ends_earlier = any(
+            name in self.logs and self.logs[name].checkpoint_offset < offset
+            for name, offset in self._found_recovery_points.items()
+        )
+        if ends_earlier or not self._found_names <= known:
+            self.lower_recovery_points()
+            self.prepare_log_start_offsets()()
+            self.prepare_high_watermarks()()
+        elif any(anchor != self.logs[name].recovery_anchor for name, anchor in self._found_anchors.items()):
+            self.recovery.forget_other_anchors(self._anchors())
+        self.found((), {}, {})
+
+    def prepare_log_start_offsets(
+        self, lowered: Mapping[TopicPartition, int] | None = None
+    ) -> Callable[[], None]:
+        """`lowered` is where logs are about to be cut before their start.
+
+        Kafka leaves out what the first segment's name tells; but a power loss may bring deleted segments back.
+        """
         return self.log_start_offsets.prepare(
-            {
-                name: log.log_start_offset
-                for name, log in self.logs.items()
-                if log.log_start_offset > log.first_segment_base_offset
-            }
+            {name: log.log_start_offset for name, log in self.logs.items() if log.log_start_offset > 0}
+            | {move.current.topic_partition: move.current.log_start_offset for move in self.moves()}
+            | dict(lowered or {})
         )
 
     def prepare_high_watermarks(self) -> Callable[[], None]:
@@ -81,6 +148,7 @@ class LogManager:
         random_below: Callable[[int], int],
         open_files_max: int | None = None,
         producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
+        requires_verification: Callable[[], bool] = lambda: False,
     ) -> None:
         if not directories:
             raise ValueError("at least one log directory is needed")
@@ -91,6 +159,7 @@ class LogManager:
             clock_ms,
             random_below=random_below,
             producer_id_expiration_ms=producer_id_expiration_ms,
+            requires_verification=requires_verification,
             open_files_max=open_files_max,
         )
         self._filesystem = filesystem
@@ -98,9 +167,19 @@ class LogManager:
         paths = [filesystem.real_path(path) for path in directories]
         if len(set(paths)) < len(paths):
             raise ValueError(f"the same log directory is named twice in {', '.join(directories)}")
-        self._states = [_DirectoryState(filesystem, LogDirectory(filesystem, path)) for path in paths]
+        self.moves = LogMoves(self.context, random_uuid, self._prepare_recovery_points)
+        """Logs on their way to another directory."""
+        self._states = [
+            _DirectoryState(filesystem, LogDirectory(filesystem, path), self.moves.into) for path in paths
+        ]
         self._logs: dict[TopicPartition, Log] = {}
         self._offline_partitions: dict[TopicPartition, StorageError] = {}
+        self._preferred: dict[TopicPartition, str] = {}
+        self.is_cordoned: Callable[[str], bool] = lambda path: False
+        """Whether a log directory is to get no new logs (KIP-1066)."""
+        self.cleaner_checkpoints = CleanerCheckpoints(filesystem)
+        self.on_moved: Callable[[TopicPartition, str, str], None] | None = None
+        """Called with the log directories (old, new) when a log has moved."""
         self.cluster_id = ""
         self.findings: list[RecoveryFinding] = []
         """What loading found to be wrong, in all logs."""
@@ -166,15 +245,40 @@ class LogManager:
                     self._logs.pop(name, None)
                 state.logs.clear()
                 self._fail_at_start(state, error)
+        self._resume_moves()
+        for state in self._live():
+            try:
+                state.forget_what_is_gone()
+                self.cleaner_checkpoints.begin_keep_only(state.directory.path, state.logs)()
+            except OSError as error:
+                failure = StorageError(state.directory.path, "cannot write a checkpoint", error)
+                if not failure.disk_full:
+                    self.fail_directory(failure)
+                    if not self._live():
+                        raise failure from error
+                logger.error("Logs that are gone are still in a checkpoint: %s", failure)
+
+    def _resume_moves(self) -> None:
+        if len(self._states) == 1:
+            return
+        try:
+            self.moves.resume(self._logs, all_directories_live=len(self._live()) == len(self._states))
+        except StorageError as error:
+            self.fail_directory(error)
+            if not self._live():
+                raise
 
     def _load_directory(
         self, state: _DirectoryState, topic_config: Callable[[str], LogConfig], configs: dict[str, LogConfig]
     ) -> None:
         clean = state.directory.take_clean_shutdown_marker()
-        recovery_points = state.recovery_points.read()
+        recovery_points, anchors = state.recovery.read()
         log_start_offsets = state.log_start_offsets.read()
         high_watermarks = state.high_watermarks.read()
+        names = [*recovery_points, *anchors, *log_start_offsets, *high_watermarks]
+        state.found(names, recovery_points, anchors)
         path = state.directory.path
+        self.cleaner_checkpoints.load(path)
         for entry in self._filesystem.scan(path):
             if not entry.is_directory:
                 continue
@@ -185,11 +289,12 @@ class LogManager:
             name, mark = parsed
             if mark == DELETE_SUFFIX:
                 self.context.removals.add_directory(f"{path}/{entry.name}", 0)
+            elif mark == FUTURE_SUFFIX:
+                self.moves.found(name, f"{path}/{entry.name}", recovery_points.get(name, 0))
             if mark or name.topic == _CLUSTER_METADATA_TOPIC:
                 continue
-            if name in self._logs:
-                message = f"{name} is in {self._logs[name].log_directory} and in {path}; remove one of them"
-                raise IncompatibleDirectoryError(message)
+            if name in self._logs and not self._settle_duplicate(name, f"{path}/{entry.name}"):
+                continue
             config = configs.get(name.topic)
             if config is None:
                 config = configs[name.topic] = topic_config(name.topic)
@@ -199,6 +304,7 @@ class LogManager:
                 config=config,
                 topic_partition=name,
                 recovery_point=recovery_points.get(name, 0),
+                recovery_anchor=anchors.get(name),
                 log_start_offset=log_start_offsets.get(name, 0),
                 clean_shutdown=clean,
             )
@@ -206,8 +312,27 @@ class LogManager:
             self._add(state, log)
             self.findings += log.findings
 
+    def _settle_duplicate(self, name: TopicPartition, directory: str) -> bool:
+        """A log is in two directories, since a crash came before a finished move had removed the old one.
+
+        Whether the one in `directory` counts; it is not open yet. IncompatibleDirectoryError when it was no move.
+        """
+        loaded = self._logs[name]
+        if self.moves.is_replaced(name, directory, loaded.directory):
+            self.moves.discard_replaced(name, directory)
+            return False
+        if self.moves.is_replaced(name, loaded.directory, directory):
+            del self._logs[name], self._state_of(loaded).logs[name]
+            loaded.abandon()
+            self.moves.discard_replaced(name, loaded.directory)
+            return True
+        raise IncompatibleDirectoryError(
+            f"{name} is in {loaded.directory} and in {directory}; remove one of them"
+        )
+
     def _add(self, state: _DirectoryState, log: Log) -> None:
         log.on_recovery_point_lowered = self._write_recovery_points
+        log.before_cut = lambda offset: self._before_cut(log, offset)
         state.logs[log.topic_partition] = log
         self._logs[log.topic_partition] = log
 
@@ -228,18 +353,25 @@ class LogManager:
         config: LogConfig,
         *,
         directory: str | None = None,
+        is_new: bool = True,
     ) -> Log:
         """The log of a partition, made when there is none, in the directory with the fewest logs.
 
-        ApiError: INCONSISTENT_TOPIC_ID when there is one of another topic id, KAFKA_STORAGE_ERROR when the
-        partition's log lies in a failed directory. StorageError when it cannot be made.
+        A partition that is not new may have its log in a directory that is offline, even since before the start:
+        then no other is made. ApiError: INCONSISTENT_TOPIC_ID when there is one of another topic id,
+        KAFKA_STORAGE_ERROR when the partition's log lies in a failed directory. StorageError when it cannot be made.
         """
         log = self._logs.get(topic_partition)
         if log is None:
+            failed = [state.directory.error for state in self._states if state.directory.error is not None]
+            if failed and not is_new:
+                self._offline_partitions.setdefault(topic_partition, failed[0])
             if topic_partition in self._offline_partitions:
                 message = f"the log of {topic_partition} is in a failed directory"
                 raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, message)
-            state = self._state_for_new_log(directory)
+            state = self._state_for_new_log(directory or self._preferred.get(topic_partition))
+            if state.tells_of_deleted_logs:
+                self._forget_deleted_logs(state)
             log = Log.open(
                 f"{state.directory.path}/{topic_partition.directory_name}",
                 context=self.context,
@@ -247,6 +379,7 @@ class LogManager:
                 topic_partition=topic_partition,
                 topic_id=topic_id,
             )
+            self._preferred.pop(topic_partition, None)
             self._add(state, log)
         elif log.topic_id != topic_id:
             log.assign_topic_id(topic_id)
@@ -257,6 +390,8 @@ class LogManager:
         if directory is not None:
             path = self._filesystem.real_path(directory)
             live = [state for state in live if state.directory.path == path]
+        else:
+            live = [state for state in live if not self.is_cordoned(state.directory.path)] or live
         if not live:
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, "no log directory is available")
         return min(live, key=lambda state: len(state.logs))
@@ -286,6 +421,17 @@ class LogManager:
         touched: list[_DirectoryState] = []
         for name in topic_partitions:
             self._offline_partitions.pop(name, None)
+            move = self.moves.get(name)
+            if move is not None:  # the checkpoints where it was to go tell of it as well
+                touched += [
+                    state
+                    for state in self._live()
+                    if state.directory.path == move.log_directory and state not in touched
+                ]
+            try:
+                self.moves.cancel(name)
+            except StorageError as error:
+                logger.error("A copy of %s stays until the next start: %s", name, error)
             log = self._logs.pop(name, None)
             if log is None:
                 continue
@@ -297,22 +443,30 @@ class LogManager:
             if state not in touched:
                 touched.append(state)
         for state in touched:
-            # After a crash, a new topic of the same name must not inherit these offsets.
             try:
-                self._write(
-                    state,
-                    [
-                        state.prepare_recovery_points,
-                        state.prepare_log_start_offsets,
-                        state.prepare_high_watermarks,
-                    ],
-                )
+                # Also when the checkpoints stay as they are: the old name must not come back beside a new log.
+                self._write_file(state, partial(self._filesystem.sync_directory, state.directory.path))
+                self._forget_deleted_logs(state)
             except StorageError as error:
                 if not error.disk_full:
                     raise
                 # Deleting is what makes room again; the next checkpoint will say it.
+                state.tells_of_deleted_logs = True
                 logger.error("Deleted logs are still in a checkpoint: %s", error)
         return taken
+
+    def _forget_deleted_logs(self, state: _DirectoryState) -> None:
+        """After a crash, a new log of the same name must not inherit these offsets, or lose its records to them."""
+        self._write(
+            state,
+            [
+                state.prepare_recovery_points,
+                state.prepare_log_start_offsets,
+                state.prepare_high_watermarks,
+                partial(self.cleaner_checkpoints.begin_keep_only, state.directory.path, state.logs),
+            ],
+        )
+        state.tells_of_deleted_logs = False
 
     # Directories
 
@@ -321,6 +475,10 @@ class LogManager:
         """All configured directories, failed ones included."""
         return [state.directory for state in self._states]
 
+    def path_of(self, directory: str) -> str:
+        """The path under which a configured directory is known, without symbolic links."""
+        return self._filesystem.real_path(directory)
+
     def logs_in(self, directory: LogDirectory) -> list[Log]:
         return [log for state in self._states if state.directory is directory for log in state.logs.values()]
 
@@ -328,6 +486,9 @@ class LogManager:
     def offline_partitions(self) -> dict[TopicPartition, StorageError]:
         """Partitions whose log is out of reach since their directory failed, and why."""
         return dict(self._offline_partitions)
+
+    def is_offline(self, topic_partition: TopicPartition) -> bool:
+        return topic_partition in self._offline_partitions
 
     def fail_directory(self, error: StorageError) -> list[TopicPartition]:
         """Take the directory of an error out of service; its logs are closed unwritten.
@@ -346,8 +507,67 @@ class LogManager:
                 self._offline_partitions[name] = error
                 failed.append(name)
             state.logs.clear()
+            self.moves.directory_failed(state.directory.path)
+            self.cleaner_checkpoints.drop(state.directory.path)
             state.directory.unlock()
         return failed
+
+    # Moving logs between directories
+
+    def prefer_directory(self, topic_partition: TopicPartition, path: str) -> None:
+        """Remember where the log of a partition is to be made that is not here yet; the last word counts."""
+        self._preferred.pop(topic_partition, None)
+        self._preferred[topic_partition] = path
+        if len(self._preferred) > _PREFERRED_MAX:
+            del self._preferred[next(iter(self._preferred))]
+
+    def is_moving(self, topic_partition: TopicPartition) -> bool:
+        return topic_partition in self.moves
+
+    def begin_move(self, topic_partition: TopicPartition, path: str) -> LogMove | None:
+        """Begin to move a log to another directory; None when it is there, or on its way there.
+
+        A move to somewhere else is cancelled. ApiError KAFKA_STORAGE_ERROR while any directory is offline, since that
+        might hold an earlier future log; StorageError of either directory.
+        """
+        move = self.moves.get(topic_partition)
+        if move is not None and move.log_directory == path:
+            return None
+        self.moves.cancel(topic_partition)
+        log = self._logs[topic_partition]
+        if log.log_directory == path:
+            return None
+        if len(self._live()) < len(self._states):
+            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, "no log moves while a log directory is offline")
+        # A copy of which a part was made before a cleaning and a part behind it could bring deleted keys back.
+        log.stop_cleaning()
+        return self.moves.begin(log, path)
+
+    def finish_move(self, move: LogMove) -> Log:
+        """Put the future log, which has caught up, in the place of the current one; returns that, closed.
+
+        To be followed at once by whoever holds the old log taking the new one, then by `retire`. StorageError: the
+        current log goes on.
+        """
+        name, old = move.current.topic_partition, move.current
+        assert self._logs[name] is old, (move, self._logs[name])
+        new = move.swap(name.directory_name)
+        self.moves.swapped(name)
+        del self._state_of(old).logs[name]
+        self._add(self._state_of(new), new)
+        old.abandon()
+        return old
+
+    def retire(self, old: Log, new: Log) -> Callable[[], None]:
+        """The new log's name is durable: remove the log that it replaced. StorageError of either directory.
+
+        The returned function does what takes longer, in any thread.
+        """
+        old.rename_directory(old.topic_partition.delete_directory_name(self._random_uuid()))
+        self.context.removals.add_directory(old.directory, old.config.file_delete_delay_ms)
+        if self.on_moved is not None:
+            self.on_moved(old.topic_partition, old.log_directory, new.log_directory)
+        return partial(self.moves.settle, old.log_directory, new.directory, self.begin_checkpoint())
 
     @property
     def has_live_directory(self) -> bool:
@@ -361,42 +581,62 @@ class LogManager:
 
     # Housekeeping
 
-    def pending_flushes(self) -> Iterator[PendingFlush]:
-        """Flushes that are due: of rolled segments, and of logs whose flush.ms has passed.
-
-        For each one given out, `sync` (in a thread, perhaps), then `finish` or `abandon`, before the next.
-        """
+    def flushes_due(self) -> Iterator[tuple[Log, int]]:
+        """Logs that are to be flushed, and up to where: rolled segments, and logs whose flush.ms has passed."""
         now_ms = self.context.clock_ms()
         for log in list(self._logs.values()):
             if log.is_closed:
                 continue
-            pending = None
             if now_ms - log.last_flush_ms >= log.config.flush_ms:
-                pending = log.begin_flush()
+                yield log, log.log_end_offset
             elif log.has_unflushed_segments:
-                pending = log.begin_flush(log.active_segment_base_offset)
-            if pending is not None:
-                yield pending
+                yield log, log.active_segment_base_offset
 
-    def begin_checkpoint(self) -> Callable[[], None]:
-        """Collect what the checkpoint files should say; the returned function writes them, in any thread.
+    def logs_to_anchor(self, interval_ms: int) -> list[Log]:
+        """Logs whose next recovery would read more than a little, or that grew and got no anchor for `interval_ms`.
 
-        It raises StorageError for the directory that failed.
+        For each of them `Log.begin_anchor`, then sync, then finish; and then a checkpoint.
+        """
+        overdue_ms = self.context.clock_ms() - interval_ms
+        return [
+            log
+            for log in self._logs.values()
+            if not log.is_closed
+            and (unanchored_bytes := log.unanchored_bytes)
+            and (unanchored_bytes >= UNANCHORED_BYTES_MAX or log.anchored_ms <= overdue_ms)
+        ]
+
+    def begin_checkpoint(self, *names: str) -> Callable[[], None]:
+        """Collect what the checkpoint files of these names (all) should say; the returned function writes them.
+
+        It may run in any thread, writes what can be written, and raises a StorageError of what could not.
         """
         writes = [
             (state, prepare())
             for state in self._live()
-            for prepare in (
-                state.prepare_recovery_points,
-                state.prepare_log_start_offsets,
-                state.prepare_high_watermarks,
+            for name, prepare in (
+                # Log starts before recovery points, and with them: these pass over deleted segments that never were
+                # synced, and that a power loss may bring back.
+                (LOG_START_OFFSET_CHECKPOINT, state.prepare_log_start_offsets),
+                (RECOVERY_POINT_CHECKPOINT, state.prepare_recovery_points),
+                (HIGH_WATERMARK_CHECKPOINT, state.prepare_high_watermarks),
             )
+            if not names
+            or name in names
+            or (name == LOG_START_OFFSET_CHECKPOINT and RECOVERY_POINT_CHECKPOINT in names)
         ]
 
         def write() -> None:
+            errors: list[StorageError] = []
             for state, write_file in writes:
                 if state.directory.error is None:
-                    self._write_file(state, write_file)
+                    try:
+                        self._write_file(state, write_file)
+                    except StorageError as error:
+                        errors.append(error)
+            # One that takes its directory offline goes before a full disk.
+            for failure in sorted(errors, key=lambda failure: failure.disk_full):
+                raise failure
 
         return write
 
@@ -404,10 +644,27 @@ class LogManager:
         """Write the checkpoint files now."""
         self.begin_checkpoint()()
 
+    def _prepare_recovery_points(self, path: str) -> Callable[[], None]:
+        state = next(state for state in self._states if state.directory.path == path)
+        return partial(self._write_file, state, state.prepare_recovery_points())
+
+    def _lower_cleaner_checkpoint(self, log: Log, offset: int) -> None:
+        try:
+            self.cleaner_checkpoints.lower(log.log_directory, log.topic_partition, offset)
+        except OSError as error:
+            raise StorageError(log.log_directory, "cannot write the cleaner checkpoint", error) from error
+
+    def _before_cut(self, log: Log, offset: int) -> None:
+        """Records from `offset` on are about to go: after a crash no checkpoint may tell of more. StorageError."""
+        self._lower_cleaner_checkpoint(log, offset)
+        if offset < log.log_start_offset:
+            state = self._state_of(log)
+            self._write_file(state, state.prepare_log_start_offsets({log.topic_partition: offset}))
+
     def _write_recovery_points(self, log: Log) -> None:
         """A truncation lowered a recovery point: a crash must not find the old one."""
         state = self._state_of(log)
-        self._write(state, [state.prepare_recovery_points])
+        self._write_file(state, state.lower_recovery_points)
 
     def _write(self, state: _DirectoryState, prepares: list[Callable[[], Callable[[], None]]]) -> None:
         for prepare in prepares:
@@ -448,7 +705,7 @@ class LogManager:
             try:
                 for log in state.logs.values():
                     log.close()
-                self._write(state, [state.prepare_recovery_points, state.prepare_log_start_offsets])
+                self._write(state, [state.prepare_log_start_offsets, state.prepare_recovery_points])
                 self._write(state, [state.prepare_high_watermarks])
                 state.directory.leave_clean_shutdown_marker(broker_epoch)
             except (StorageError, OSError) as error:
@@ -457,6 +714,7 @@ class LogManager:
 
     def abandon(self) -> None:
         """Close all files and unlock without writing anything: what a crash does."""
+        self.moves.abandon()
         for log in self._logs.values():
             log.abandon()
         self._logs.clear()

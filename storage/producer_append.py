@@ -12,6 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from storage.producer_entry import NO_OFFSET, BatchMetadata, ProducerEntry
+from storage.transaction_verification import Verification
 from wire.errors import ApiError, ErrorCode
 from wire.records import NO_PRODUCER_EPOCH, NO_SEQUENCE, SEQUENCE_MAX, ControlType, EndTransactionMarker
 
@@ -46,12 +47,20 @@ class CompletedTransaction(NamedTuple):
 class ProducerAppend:
     """The state of one producer as it will be after the append at hand."""
 
-    __slots__ = ("_current", "_origin", "entry", "started_transactions")
+    __slots__ = ("_current", "_origin", "_verification", "entry", "started_transactions")
 
-    def __init__(self, producer_id: int, current: ProducerEntry | None, origin: AppendOrigin) -> None:
+    def __init__(
+        self,
+        producer_id: int,
+        current: ProducerEntry | None,
+        origin: AppendOrigin,
+        verification: Verification | None = None,
+    ) -> None:
+        """`verification` is the producer's pending one, if there is any."""
         current = current or ProducerEntry(producer_id)
         self._current = current
         self._origin = origin
+        self._verification = verification
         self.entry = ProducerEntry(
             producer_id,
             producer_epoch=current.producer_epoch,
@@ -158,6 +167,8 @@ class ProducerAppend:
 
     def _check_sequence(self, producer_epoch: int, base_sequence: int, offset: int) -> None:
         entry, current = self.entry, self._current
+        if self._verification is not None:
+            self._check_first_sequence(self._verification, base_sequence, offset)
         if producer_epoch != entry.producer_epoch:
             if base_sequence != 0 and entry.producer_epoch != NO_PRODUCER_EPOCH:
                 raise ApiError(
@@ -181,6 +192,21 @@ class ProducerAppend:
                 f"producer {entry.producer_id} sent sequence {base_sequence} for offset {offset}, "
                 f"expected {expected}",
             )
+
+    def _check_first_sequence(self, verification: Verification, base_sequence: int, offset: int) -> None:
+        """The first batch of a transaction, while nothing of the producer may be known here (KIP-890)."""
+        if verification.supports_epoch_bump and base_sequence != 0 and not self._current.batches:
+            # Every transaction has a new epoch, so its first batch here has sequence 0.
+            expected = 0
+        else:
+            expected = verification.lowest_sequence
+            if base_sequence <= expected:
+                return
+        raise ApiError(
+            ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+            f"producer {self.entry.producer_id} sent sequence {base_sequence} first for offset {offset}, "
+            f"before sequence {expected}",
+        )
 
     def _check_coordinator_epoch(self, marker: EndTransactionMarker, offset: int) -> None:
         if marker.coordinator_epoch >= self.entry.coordinator_epoch:

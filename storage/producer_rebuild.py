@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from storage.errors import LogCorruptError
 from storage.producer_state import ProducerStateManager
 from storage.segment import Segment
 from wire.errors import ProtocolError
@@ -41,8 +42,9 @@ def rebuild_producer_state(
 
     Snapshots outside the log are deleted; new ones are taken at the beginnings of the last two segments and
     at the end, where the next truncation or start will look for them. Only headers are read. OSError and
-    LogCorruptError as the segments raise them.
+    LogCorruptError as the segments raise them: of a damaged one after the ones behind it were read all the same.
     """
+    damage: LogCorruptError | None = None
     bases = [segment.base_offset for segment in segments]
     snapshot_at = set(bases[-2:])
     had_no_producers = state.is_empty and state.end_offset >= end_offset
@@ -54,14 +56,24 @@ def rebuild_producer_state(
             if segment.base_offset >= end_offset:
                 break
             state.end_offset = max(state.end_offset, segment.base_offset, start_offset)
-            if segment.base_offset in snapshot_at and state.end_offset == segment.base_offset:
+            if (
+                damage is None
+                and segment.base_offset in snapshot_at
+                and state.end_offset == segment.base_offset
+            ):
                 state.try_snapshot()
-            _replay_segment(state, segment, end_offset)
+            try:
+                replay_segment(state, segment, end_offset)
+            except LogCorruptError as error:
+                damage = damage or error
     state.end_offset = end_offset
+    if damage is not None:
+        raise damage
     state.try_snapshot()
 
 
-def _replay_segment(state: ProducerStateManager, segment: Segment, end_offset: int) -> None:
+def replay_segment(state: ProducerStateManager, segment: Segment, end_offset: int) -> None:
+    """Take over the batches of a segment from the state's end on, as far as they end before `end_offset`."""
     position = segment.position_of(state.end_offset)
     if position is None:
         return

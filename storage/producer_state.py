@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from storage.checkpoint import write_atomically
 from storage.errors import CorruptSnapshotError
@@ -18,6 +18,8 @@ from storage.filesystem import Filesystem
 from storage.producer_append import AppendOrigin, CompletedTransaction, ProducerAppend
 from storage.producer_entry import NO_OFFSET, ProducerEntry
 from storage.producer_snapshot import decode_snapshot, encode_snapshot
+from storage.transaction_verification import VerificationGuard, Verifications
+from wire.errors import ApiError, ErrorCode
 from wire.records import BatchHeader, EndTransactionMarker
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class ProducerStateManager:
         "producer_id_expiration_ms",
         "producers",
         "unsynced_snapshots",
+        "verifications",
     )
 
     def __init__(
@@ -64,6 +67,7 @@ class ProducerStateManager:
         # First offset -> offset of the marker, for ended transactions whose marker is not replicated yet.
         self._unreplicated: dict[int, int] = {}
         self.unsynced_snapshots: list[int] = []
+        self.verifications = Verifications()
 
     # Transactions
 
@@ -91,19 +95,24 @@ class ProducerStateManager:
         return bool(replicated)
 
     def last_stable_offset_after(
-        self, completed: CompletedTransaction, appends: Iterable[ProducerAppend] = ()
+        self,
+        completed: CompletedTransaction,
+        appends: Iterable[ProducerAppend] = (),
+        ended: Container[int] = (),
     ) -> int:
         """The last stable offset once `completed` counts as ended: what the transaction index records.
 
-        `appends` are the ones of the same write, not applied yet.
+        `appends` are the ones of the same write, not applied yet; `ended` the first offsets of transactions that
+        ended in it before.
         """
         for first_offset, producer_id in self._ongoing.items():
-            if producer_id != completed.producer_id:
+            if producer_id != completed.producer_id and first_offset not in ended:
                 return first_offset
         started = [
-            append.started_transactions[0]
+            first_offset
             for append in appends
-            if append.started_transactions and append.entry.producer_id != completed.producer_id
+            for first_offset in append.started_transactions
+            if completed.first_offset != first_offset < completed.last_offset and first_offset not in ended
         ]
         return min(started, default=completed.last_offset + 1)
 
@@ -119,10 +128,42 @@ class ProducerStateManager:
             return entry.last_timestamp if entry is not None else None
         return None
 
+    def has_ongoing_transaction(self, producer_id: int, producer_epoch: int) -> bool:
+        """Whether the producer has a transaction open here, and in this epoch."""
+        entry = self.producers.get(producer_id)
+        return (
+            entry is not None
+            and entry.transaction_first_offset != NO_OFFSET
+            and entry.producer_epoch == producer_epoch
+        )
+
+    def check_epoch(self, producer_id: int, producer_epoch: int) -> None:
+        """ApiError INVALID_PRODUCER_EPOCH if a newer epoch of the producer was seen."""
+        entry = self.producers.get(producer_id)
+        if entry is not None and producer_epoch < entry.producer_epoch:
+            message = f"epoch {producer_epoch} of producer {producer_id} is older than {entry.producer_epoch}"
+            raise ApiError(ErrorCode.INVALID_PRODUCER_EPOCH, message)
+
+    def start_verification(
+        self, producer_id: int, sequence: int, producer_epoch: int, *, supports_epoch_bump: bool, now_ms: int
+    ) -> VerificationGuard | None:
+        """Before the coordinator is asked; None where the transaction is open here, and so needs no asking.
+
+        ApiError INVALID_PRODUCER_EPOCH for a producer that was fenced.
+        """
+        self.check_epoch(producer_id, producer_epoch)
+        if self.has_ongoing_transaction(producer_id, producer_epoch):
+            return None
+        return self.verifications.start(
+            producer_id, sequence, producer_epoch, supports_epoch_bump=supports_epoch_bump, now_ms=now_ms
+        )
+
     # Appends
 
     def prepare(self, producer_id: int, origin: AppendOrigin) -> ProducerAppend:
-        return ProducerAppend(producer_id, self.producers.get(producer_id), origin)
+        return ProducerAppend(
+            producer_id, self.producers.get(producer_id), origin, self.verifications.get(producer_id)
+        )
 
     def apply(self, append: ProducerAppend) -> None:
         """The batches that `append` checked are in the log now."""
@@ -175,6 +216,7 @@ class ProducerStateManager:
         expired = [entry.producer_id for entry in self.producers.values() if self._is_expired(entry, now_ms)]
         for producer_id in expired:
             del self.producers[producer_id]
+        self.verifications.remove_expired(now_ms, self.producer_id_expiration_ms)
 
     def _is_expired(self, entry: ProducerEntry, now_ms: int) -> bool:
         idle = now_ms - entry.last_timestamp >= self.producer_id_expiration_ms
@@ -183,6 +225,18 @@ class ProducerStateManager:
     @property
     def is_empty(self) -> bool:
         return not self.producers and not self._unreplicated
+
+    def take_over(self, other: ProducerStateManager) -> None:
+        """Become the state of another log of the same content, whose own state ends with this.
+
+        That may know more than the records tell: producers whose records were deleted, verifications under way.
+        A snapshot of it is due, even where there is one.
+        """
+        self.producers = other.producers
+        self._ongoing = other._ongoing
+        self._unreplicated = other._unreplicated
+        self.verifications = other.verifications
+        self._last_snapshot_offset = 0
 
     # Snapshots
 
@@ -207,6 +261,21 @@ class ProducerStateManager:
         if not sync:
             self.unsynced_snapshots.append(offset)
         self._last_snapshot_offset = offset
+
+    def remove_old_snapshots(self, segment_base_offsets: list[int]) -> None:
+        """Of the snapshots that belong to no segment's beginning, keep the newest two: of the anchor that the disk may
+        know, and of the one that is about to replace it."""
+        bases = set(segment_base_offsets)
+        for offset in [offset for offset in self._snapshots if offset not in bases][:-2]:
+            self.delete_snapshot(offset)
+
+    def start_empty_at(self, offset: int) -> None:
+        """There were no producers at `offset`; snapshots of what came after are not to be believed."""
+        self._clear()
+        for snapshot in self.snapshots:
+            if snapshot > offset:
+                self.delete_snapshot(snapshot)
+        self._last_snapshot_offset = self.end_offset = offset
 
     def try_snapshot(self) -> None:
         """`take_snapshot`, where a full disk must not stop the caller: snapshots only spare time."""

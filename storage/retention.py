@@ -6,14 +6,57 @@ passes it. Compaction is another matter.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
+from storage.errors import LogCorruptError
 from storage.log_config import LogConfig
+from storage.log_state import LogState
 from storage.segment import Segment
 from storage.segment_list import SegmentList
 
+logger = logging.getLogger(__name__)
+
 Rule = Callable[[Segment, int], bool]
 """(segment, offset behind it) -> whether it may go."""
+
+
+def delete_old_segments(log: LogState) -> int:
+    """Drop what lies before the log start and, if the policy has "delete", what is too old or too much.
+
+    Returns how many segments went; OSError from the disk.
+    """
+    deleted = 0
+    if log.cleaning is not None:
+        return 0  # as in Kafka, where a log is either cleaned or has old segments deleted; the cleaner comes back to it
+    try:
+        deleted = _delete_while(log, before_log_start(log.segments, log.log_start_offset))
+        if log.config.delete:
+            deleted += _delete_while(log, beyond_retention_bytes(log.segments, log.config))
+            deleted += _delete_while(log, beyond_retention_ms(log.config, log.context.clock_ms()))
+    except LogCorruptError as error:
+        logger.error("Retention of %s stops at a damaged segment: %s", log.topic_partition, error)
+    return deleted
+
+
+def _delete_while(log: LogState, rule: Rule | None) -> int:
+    if rule is None:
+        return 0
+    segments = log.segments
+    deletable = deletable_segments(
+        segments, rule, high_watermark=log.high_watermark, end_offset=log.log_end_offset
+    )
+    if not deletable:
+        return 0
+    if len(deletable) == len(segments):
+        log.roll(log.log_end_offset)
+    remaining_base = segments[len(deletable)].base_offset
+    # The new start is in memory first, so that nobody looks for what is about to go.
+    if remaining_base > log.log_start_offset:
+        log.set_log_start_offset(remaining_base)
+    logger.info("%s drops its segments before offset %d", log.topic_partition, remaining_base)
+    log.remove_segments(deletable)
+    return len(deletable)
 
 
 def deletable_segments(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from storage.batch_scan import header_at, walk_headers
@@ -15,6 +15,7 @@ from storage.file_names import (
     LOG_SUFFIX,
     OFFSET_INDEX_SUFFIX,
     SEGMENT_SUFFIXES,
+    SWAP_SUFFIX,
     TIME_INDEX_SUFFIX,
     TRANSACTION_INDEX_SUFFIX,
     offset_file_name,
@@ -24,8 +25,9 @@ from storage.filesystem import Buffer
 from storage.index_file import INT32_MAX
 from storage.log_config import LogConfig
 from storage.offset_index import OffsetIndex, OffsetPosition
+from storage.recovery_anchor import RecoveryAnchor
 from storage.time_index import NO_TIMESTAMP, TimeIndex, TimestampOffset
-from storage.transaction_index import TransactionIndex
+from storage.transaction_index import AbortedTransaction, TransactionIndex
 from wire.records import BatchHeader
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class Segment:
         "_largest",
         "_offset_index",
         "_segment_index_bytes",
+        "_swap_suffixes",
+        "_synced_index_version",
         "_tail_from",
         "_tail_last_offsets",
         "_tail_positions",
@@ -68,11 +72,11 @@ class Segment:
         "_untrimmed",
         "base_offset",
         "handle",
+        "index_version",
         "jitter_ms",
         "size_bytes",
         "synced_bytes",
         "transaction_index",
-        "unsynced_indexes",
     )
 
     def __init__(
@@ -86,16 +90,21 @@ class Segment:
         created_ms: int,
         jitter_ms: int = 0,
         has_transaction_index: bool = False,
+        is_swap: bool = False,
     ) -> None:
+        """With `is_swap` the files still have the names that the loader would complete (`finish_swap`)."""
         self._cache = cache
         self._directory = directory
+        self._swap_suffixes = frozenset(SEGMENT_SUFFIXES if is_swap else ())
         self.base_offset = base_offset
         self.handle = FileHandle(cache, self._path(LOG_SUFFIX))
         self.size_bytes = size_bytes
         self.jitter_ms = jitter_ms
         self.synced_bytes = 0
         """How much of the file is known to be on the disk."""
-        self.unsynced_indexes = True
+        self.index_version = 1
+        """Counts the changes of the three indexes."""
+        self._synced_index_version = 0
         self.transaction_index = TransactionIndex(
             cache, self._path(TRANSACTION_INDEX_SUFFIX), base_offset, present=has_transaction_index
         )
@@ -136,14 +145,19 @@ class Segment:
             cache.filesystem.remove(segment.transaction_index.path)
         except FileNotFoundError:
             pass
-        segment._new_offset_index().create()
-        segment._new_time_index().create()
-        # Last, since a directory that has no .log for an index is tidied up, while the reverse is a repair.
-        segment.handle.file(create=True).truncate(0)
+        try:
+            segment._new_offset_index().create()
+            segment._new_time_index().create()
+            # Last, since a directory that has no .log for an index is tidied up, while the reverse is a repair.
+            segment.handle.file(create=True).truncate(0)
+        except OSError:
+            segment.close()
+            raise
         return segment
 
     def _path(self, suffix: str) -> str:
-        return f"{self._directory}/{offset_file_name(self.base_offset, suffix)}"
+        stage = SWAP_SUFFIX if suffix in self._swap_suffixes else ""
+        return f"{self._directory}/{offset_file_name(self.base_offset, suffix)}{stage}"
 
     def __repr__(self) -> str:
         return f"Segment(base_offset={self.base_offset}, size_bytes={self.size_bytes})"
@@ -238,7 +252,7 @@ class Segment:
         self._largest = TimestampOffset(NO_TIMESTAMP, self.base_offset)
         self._first_timestamp = None
         self._damaged = False
-        self.unsynced_indexes = True
+        self.indexes_changed()
 
     def index_batch(self, position: int, header: BatchHeader) -> None:
         span = BatchSpan(header.base_offset, header.last_offset, header.max_timestamp, header.size_bytes)
@@ -256,11 +270,92 @@ class Segment:
         if span.max_timestamp > largest.timestamp:
             self._largest = largest = TimestampOffset(span.max_timestamp, span.last_offset)
         if self._bytes_since_index_entry > self._index_interval_bytes and not self._damaged:
-            self.unsynced_indexes = True
+            if self.offset_index.is_full or self.time_index.is_full:
+                # Of an append of several batches, or since segment.index.bytes was lowered: lookups walk further.
+                return
+            self.indexes_changed()
             self.offset_index.append(span.last_offset, position)
             self.time_index.maybe_append(*largest)
             self._bytes_since_index_entry = 0
         self._bytes_since_index_entry += span.size_bytes
+
+    def append_aborted(self, transaction: AbortedTransaction) -> None:
+        """An abort marker was written: note what it ended."""
+        self.indexes_changed()
+        self.transaction_index.append(transaction)
+
+    # What the disk has
+
+    @property
+    def unsynced_indexes(self) -> bool:
+        """Whether an index was written to since it was last known to be on the disk."""
+        return self._synced_index_version < self.index_version
+
+    def indexes_changed(self) -> None:
+        self.index_version += 1
+
+    def indexes_synced(self, version: int) -> None:
+        """The disk has the indexes as they were when `index_version` was `version`."""
+        self._synced_index_version = max(self._synced_index_version, version)
+
+    def anchor(self, end_offset: int, *, has_producers: bool) -> RecoveryAnchor | None:
+        """Describes the segment as it is, ending at `end_offset`; None while there is something wrong with it."""
+        if self._damaged or self._untrimmed:
+            return None
+        last_batch_crc = 0
+        if self.size_bytes:
+            header = self._last_header()
+            if header is None or header.next_offset != end_offset:
+                return None
+            last_batch_crc = header.crc
+        return RecoveryAnchor(
+            end_offset,
+            self.base_offset,
+            self.size_bytes,
+            last_batch_crc,
+            self.offset_index.extent(),
+            self.time_index.extent(),
+            self.transaction_index.extent(),
+            has_producers,
+        )
+
+    def _last_header(self) -> BatchHeader | None:
+        if self._tail_positions:
+            return header_at(self.handle, self._tail_positions[-1])
+        last = None
+        for _, header in self._walk_from_index((1 << 63) - 1):
+            last = header
+        return last
+
+    def resume_at(self, anchor: RecoveryAnchor) -> None:
+        """Take the indexes back to an anchor; `index_batch` for every batch from its position on must follow.
+
+        CorruptIndexError or LogCorruptError when the segment is not what the anchor describes.
+        """
+        if anchor.position > self.size_bytes:
+            raise CorruptIndexError(f"{self.handle.path} has {self.size_bytes} of {anchor.position} bytes")
+        offset_index, time_index = self._new_offset_index(), self._new_time_index()
+        offset_index.cut_to(anchor.offset_index)
+        time_index.cut_to(anchor.time_index)
+        self.transaction_index.cut_to(anchor.transaction_index)
+        # The time index knows the largest timestamp of all batches that the offset index has passed.
+        largest, start = time_index.last, offset_index.last.position
+        next_offset, last_batch_crc = self.base_offset, 0
+        for _, header in self.walk(start, anchor.position):
+            if header.max_timestamp > largest.timestamp:
+                largest = TimestampOffset(header.max_timestamp, header.last_offset)
+            next_offset, last_batch_crc = header.next_offset, header.crc
+        if anchor.position and (next_offset, last_batch_crc) != (anchor.offset, anchor.last_batch_crc):
+            raise CorruptIndexError(f"{self.handle.path} has another batch before byte {anchor.position}")
+        self._bytes_since_index_entry = anchor.position - start
+        self._largest = largest
+        self._first_timestamp = None
+        self._damaged = False
+        self.synced_bytes = anchor.position - 1  # it may have been cut just here, and that not synced
+        if largest == time_index.last and anchor.position == self.size_bytes:
+            self.indexes_synced(self.index_version)
+        else:
+            self.indexes_changed()  # a clean close has to add the largest timestamp
 
     # Timestamps
 
@@ -340,11 +435,13 @@ class Segment:
 
     def _cut_quietly(self, position: int, base_offset: int) -> None:
         """Remove what a failed append left. If even that fails, later appends overwrite it, and recovery
-        cuts it off."""
+        cuts it off. Either way the file is to be synced again, or a power loss brings the rest back."""
+        self.synced_bytes = min(self.synced_bytes, position - 1)
         try:
             self.handle.file().truncate(position)
             self.offset_index.truncate_to(base_offset)
             self.time_index.truncate_to(base_offset)
+            self.transaction_index.truncate_to(base_offset)
         except OSError as error:
             self._untrimmed = True
             logger.error(
@@ -371,12 +468,12 @@ class Segment:
 
     # Reading
 
-    def walk(self, position: int = 0) -> Iterator[tuple[int, BatchHeader]]:
-        """(position, header) of the batches from a batch boundary to the end."""
+    def walk(self, position: int = 0, end: int | None = None) -> Iterator[tuple[int, BatchHeader]]:
+        """(position, header) of the batches from a batch boundary to another, or to the end."""
         return walk_headers(
             self.handle,
             position,
-            self.size_bytes,
+            self.size_bytes if end is None else end,
             offset_min=self.base_offset,
             offset_max=self.base_offset + INT32_MAX,
         )
@@ -459,7 +556,7 @@ class Segment:
         self.offset_index.truncate_to(offset)
         self.time_index.truncate_to(offset)
         self.transaction_index.truncate_to(offset)
-        self.unsynced_indexes = True
+        self.indexes_changed()
         if position is None:
             return 0
         removed = self.size_bytes - position
@@ -470,8 +567,13 @@ class Segment:
         return removed
 
     def truncate_bytes(self, position: int) -> None:
-        """Cut the file at a batch boundary, without regard for the indexes."""
-        self.handle.file().truncate(position)
+        """Cut the file at a batch boundary, without regard for the indexes.
+
+        On the disk too: else a power loss could bring back what was cut off, behind what is appended next.
+        """
+        file = self.handle.file()
+        file.truncate(position)
+        file.sync()
         self.size_bytes = position
         self.synced_bytes = min(self.synced_bytes, position)
         self._bytes_since_index_entry = 0
@@ -494,17 +596,25 @@ class Segment:
         if self._untrimmed:
             self.handle.file().truncate(self.size_bytes)
             self._untrimmed = False
+            self.synced_bytes = min(self.synced_bytes, self.size_bytes - 1)
         self.finish_indexing()
-        self.unsynced_indexes = True
+        self.indexes_changed()
 
     def close_indexes(self) -> bool:
         """Before a clean close: like `become_inactive`, if the segment was written to; whether it was."""
+        # A segment that was emptied may have a transaction index to forget.
         if self._untrimmed or (
-            self.size_bytes and (self.unsynced_indexes or self.synced_bytes < self.size_bytes)
+            (self.size_bytes or self.transaction_index.present)
+            and (self.unsynced_indexes or self.synced_bytes < self.size_bytes or self._lacks_largest())
         ):
             self.become_inactive()
             return True
         return False
+
+    def _lacks_largest(self) -> bool:
+        """Whether the time index does not end with the largest timestamp, because all else was synced already."""
+        largest = self._largest  # None: nothing was appended since the segment was opened
+        return largest is not None and largest.timestamp > self.time_index.last.timestamp
 
     def handles_to_sync(self, *, with_indexes: bool) -> list[FileHandle]:
         """The files that have (perhaps) unwritten bytes."""
@@ -534,11 +644,27 @@ class Segment:
             except FileNotFoundError:
                 continue
             renamed.append(path + DELETED_SUFFIX)
+            if suffix == LOG_SUFFIX and self.transaction_index.present:
+                # A power loss must not bring the segment back without the index, which nobody would miss.
+                self._cache.filesystem.sync_directory(self._directory)
         return renamed
+
+    def finish_swap(self, suffixes: Iterable[str]) -> None:
+        """Give files of a swapped-in segment their final names."""
+        for suffix in suffixes:
+            path = self._path(suffix)
+            if suffix in self._swap_suffixes:
+                if suffix != TRANSACTION_INDEX_SUFFIX or self.transaction_index.present:
+                    self._cache.filesystem.rename(path, path.removesuffix(SWAP_SUFFIX))
+                self._swap_suffixes -= {suffix}
+        self._renamed()
 
     def moved(self, directory: str) -> None:
         """The partition's directory was renamed."""
         self._directory = directory
+        self._renamed()
+
+    def _renamed(self) -> None:
         self.handle.renamed(self._path(LOG_SUFFIX))
         self.transaction_index.renamed(self._path(TRANSACTION_INDEX_SUFFIX))
         if self._offset_index is not None:

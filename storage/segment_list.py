@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from storage.errors import CorruptIndexError, LogCorruptError
+from storage.errors import CorruptIndexError
 from storage.file_slice import FileSlice
 from storage.log_config import LogConfig
 from storage.log_context import LogContext
 from storage.segment import Segment
 from storage.transaction_index import AbortedTransaction
+from storage.transaction_rebuild import rebuild_transaction_index
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -96,22 +100,42 @@ class SegmentList:
         self.active = segment
         return segment
 
-    def remove(self, segments: Iterable[Segment], delay_ms: int) -> None:
+    def remove(self, segments: Iterable[Segment], delay_ms: int, *, durably: bool = False) -> None:
         """Take segments out of the log; their files are marked deleted now and removed `delay_ms` later.
 
         They are a prefix or a suffix of the list, and go from the outside in: a crash in between leaves
-        no hole.
+        no hole. With `durably`, neither does a power loss, and none of them comes back after this returns, as must
+        be where others may take their place.
         """
         doomed = list(segments)
         if doomed and doomed[-1] is self.active:
             doomed.reverse()
         for segment in doomed:
             paths = segment.mark_deleted()
+            if durably:
+                self._context.filesystem.sync_directory(self._directory)
             index = self._segments.index(segment)
             del self._segments[index], self._bases[index]
             self._context.removals.add_files(paths, delay_ms)
         if self._segments:
             self.active = self._segments[-1]
+
+    def replace(self, old: Sequence[Segment], new: Segment) -> None:
+        """Put `new` into the place of neighbouring segments, the first of which has its base offset.
+
+        The active segment is not among them. Whoever reads from one of the old ones keeps its file.
+        """
+        assert new.base_offset == old[0].base_offset, f"{new} instead of {old}"
+        start = self._segments.index(old[0])
+        end = start + len(old)
+        assert self._segments[start:end] == list(old), f"{old} is not a part of the log"
+        assert old[-1] is not self.active, "the active segment is never replaced"
+        self._segments[start:end] = [new]
+        self._bases[start:end] = [new.base_offset]
+
+    def between(self, from_offset: int, to_offset: int) -> list[Segment]:
+        """The segment that contains `from_offset` and those behind it that begin before `to_offset`."""
+        return [segment for segment in self.from_offset(from_offset) if segment.base_offset < to_offset]
 
     def moved(self, directory: str) -> None:
         """The partition's directory was renamed."""
@@ -181,15 +205,22 @@ class SegmentList:
 
     def _aborted(self, index: int, from_offset: int, to_offset: int) -> list[AbortedTransaction]:
         found: list[AbortedTransaction] = []
-        for segment in self._segments[index:]:
-            try:
-                result = segment.transaction_index.collect(from_offset, to_offset)
-            except CorruptIndexError as error:
-                raise LogCorruptError(segment.transaction_index.path, 0, str(error)) from error
+        for number in range(index, len(self._segments)):
+            self.check_transaction_index(number)
+            result = self._segments[number].transaction_index.collect(from_offset, to_offset)
             found += result.transactions
             if result.complete:
                 break
         return found
+
+    def check_transaction_index(self, index: int) -> None:
+        """Read the transaction index of a segment, if that is not done yet, and rebuild it if it makes no sense."""
+        segment = self._segments[index]
+        try:
+            _ = segment.transaction_index.entries
+        except CorruptIndexError as error:
+            logger.error("%s", error)
+            rebuild_transaction_index(self._context, self._directory, self._segments, index)
 
     def _offset_bound(self, index: int, end_position: int, max_offset: int) -> int:
         """An offset, not too far, that no batch before `end_position` of the segment reaches."""

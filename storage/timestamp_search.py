@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from storage.log_config import INT64_MAX
 from storage.segment import Segment
 from storage.time_index import TimestampOffset
 from wire.errors import ProtocolError
@@ -61,7 +62,27 @@ def find_max_timestamp(
             newest = largest, segment
     if newest is None or newest[0].timestamp == NO_TIMESTAMP:
         return None
-    return _find_in_segment(newest[1], newest[0].timestamp, start_offset, decompressed_bytes_max)
+    found = _find_in_segment(newest[1], newest[0].timestamp, start_offset, decompressed_bytes_max)
+    # In the batch that the log start cuts, the record with the largest timestamp may be a deleted one.
+    return found or _find_max_by_reading(segments, start_offset, decompressed_bytes_max)
+
+
+def _find_max_by_reading(
+    segments: Iterable[Segment], start_offset: int, decompressed_bytes_max: int
+) -> OffsetAtTimestamp | None:
+    newest: OffsetAtTimestamp | None = None
+    for segment in segments:
+        for position, header in segment.batches_from_offset(start_offset):
+            if header.last_offset < start_offset or header.record_count < 1:
+                continue
+            if newest is not None and header.max_timestamp <= newest.timestamp:
+                continue
+            for record in _records(
+                segment, position, header, INT64_MAX, start_offset, decompressed_bytes_max
+            ):
+                if record.offset >= start_offset and (newest is None or record.timestamp > newest.timestamp):
+                    newest = OffsetAtTimestamp(record.timestamp, record.offset, header.partition_leader_epoch)
+    return newest
 
 
 def _largest(segment: Segment, start_offset: int) -> TimestampOffset:
@@ -93,7 +114,14 @@ def _records(
     if header.timestamp_type == LOG_APPEND_TIME:
         first_timestamp = header.max_timestamp
     first = Record(header.base_offset, first_timestamp)
-    if first_timestamp >= timestamp and header.base_offset >= start_offset and not header.has_delete_horizon:
+    # Compaction may have taken the first record.
+    is_whole = header.record_count == header.last_offset_delta + 1
+    if (
+        is_whole
+        and first_timestamp >= timestamp
+        and header.base_offset >= start_offset
+        and not header.has_delete_horizon
+    ):
         return [first]
     try:
         data = segment.read_batch(position, header)

@@ -130,7 +130,7 @@ class BrokerProcess:
         self.ready_line = None
         self._ready = threading.Event()
         process = subprocess.Popen(
-            [*_die_with_parent(), *self._command_line()],
+            [*die_with_parent(), *self._command_line()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -248,8 +248,8 @@ class BrokerProcess:
         raise BrokerStartError(reason, exit_code=exit_code, output=output)
 
 
-def _die_with_parent() -> list[str]:
-    """Command prefix that makes the kernel end the broker when this process dies, however it dies.
+def die_with_parent() -> list[str]:
+    """Command prefix that makes the kernel end a process when this one dies, however it dies.
 
     The kernel watches the thread that started the process, so this holds for the main thread only.
     """

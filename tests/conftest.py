@@ -27,6 +27,8 @@ SHARED_BROKER_OVERRIDES = {
     # Kafka's default of three seconds has a case of its own.
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 1000,
+    # Kafka's ten seconds would be most of what the case about it takes.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 200,
 }
 
 

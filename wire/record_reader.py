@@ -22,8 +22,8 @@ _ZIGZAG = tuple((byte >> 1) ^ -(byte & 1) for byte in range(0x80))
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
 _VARINT_BYTES_MAX = 5
-_VARLONG_BYTES_MAX = 10
-_MASK_64 = 2**64 - 1
+VARLONG_BYTES_MAX = 10
+MASK_64 = 2**64 - 1
 
 
 def read_records(buffer: ReadableBuffer, position: int = 0, *, decompressed_bytes_max: int) -> list[Record]:
@@ -78,7 +78,7 @@ def _read_all(data: bytes, header: BatchHeader) -> tuple[list[Record], int]:
             size = zigzag[byte]
             position += 1
         else:
-            size, position = _read_varint(data, position)
+            size, position = read_varint(data, position)
         end = position + size
         position += 1  # the record's attributes, of which none is defined
 
@@ -87,7 +87,7 @@ def _read_all(data: bytes, header: BatchHeader) -> tuple[list[Record], int]:
             timestamp = base_timestamp + zigzag[byte]
             position += 1
         else:
-            delta, position = _read_long_varint(data, position, _VARLONG_BYTES_MAX, _MASK_64)
+            delta, position = read_long_varint(data, position, VARLONG_BYTES_MAX, MASK_64)
             timestamp = base_timestamp + delta
 
         byte = data[position]
@@ -95,7 +95,7 @@ def _read_all(data: bytes, header: BatchHeader) -> tuple[list[Record], int]:
             offset_delta = zigzag[byte]
             position += 1
         else:
-            offset_delta, position = _read_varint(data, position)
+            offset_delta, position = read_varint(data, position)
         if not previous_delta < offset_delta <= last_offset_delta:
             raise CorruptRecordError(
                 f"offset delta {offset_delta} behind {previous_delta}, the batch ends at {last_offset_delta}"
@@ -107,7 +107,7 @@ def _read_all(data: bytes, header: BatchHeader) -> tuple[list[Record], int]:
             length = zigzag[byte]
             position += 1
         else:
-            length, position = _read_varint(data, position)
+            length, position = read_varint(data, position)
         key = None
         if length >= 0:
             key = data[position : position + length]
@@ -118,7 +118,7 @@ def _read_all(data: bytes, header: BatchHeader) -> tuple[list[Record], int]:
             length = zigzag[byte]
             position += 1
         else:
-            length, position = _read_varint(data, position)
+            length, position = read_varint(data, position)
         value = None
         if length >= 0:
             value = data[position : position + length]
@@ -140,17 +140,17 @@ def _read_all(data: bytes, header: BatchHeader) -> tuple[list[Record], int]:
 
 
 def _read_headers(data: bytes, position: int, end: int) -> tuple[tuple[Header, ...], int]:
-    count, position = _read_varint(data, position)
+    count, position = read_varint(data, position)
     if not 0 <= count <= (end - position) // 2:  # two lengths at the least
         raise CorruptRecordError(f"{count} headers in {end - position} bytes")
     headers = []
     for _ in range(count):
-        length, position = _read_varint(data, position)
+        length, position = read_varint(data, position)
         if length < 0:
             raise CorruptRecordError("null header key")
         key = data[position : position + length].decode("utf-8", HEADER_KEY_ERRORS)
         position += length
-        length, position = _read_varint(data, position)
+        length, position = read_varint(data, position)
         value = None
         if length >= 0:
             value = data[position : position + length]
@@ -159,19 +159,19 @@ def _read_headers(data: bytes, position: int, end: int) -> tuple[tuple[Header, .
     return tuple(headers), position
 
 
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
     """A zigzag varint of 32 bits and the position behind it."""
     raw = data[position]
     if raw >= 0x80:
         byte = data[position + 1]
         if byte >= 0x80:
-            return _read_long_varint(data, position, _VARINT_BYTES_MAX, 0xFFFF_FFFF)
+            return read_long_varint(data, position, _VARINT_BYTES_MAX, 0xFFFF_FFFF)
         raw = raw & 0x7F | byte << 7
         position += 1
     return (raw >> 1) ^ -(raw & 1), position + 1
 
 
-def _read_long_varint(data: bytes, position: int, bytes_max: int, mask: int) -> tuple[int, int]:
+def read_long_varint(data: bytes, position: int, bytes_max: int, mask: int) -> tuple[int, int]:
     """A zigzag varint of any length up to `bytes_max`, cut to the bits of `mask`."""
     raw = 0
     for shift in range(0, 7 * bytes_max, 7):

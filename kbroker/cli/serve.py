@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -45,7 +47,16 @@ def serve(options: argparse.Namespace) -> int:
         return EXIT_BAD_SETTINGS
     for warning in config.warnings:
         logger.warning("setting ignored: %s", warning)
+    _take_all_descriptors()
     return _run_until_stopped(config)
+
+
+def _take_all_descriptors() -> None:
+    """As many open files as the system lets this process have, as a JVM takes them; the default is for shells."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited", and refuses it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _run_until_stopped(config: BrokerConfig) -> int:

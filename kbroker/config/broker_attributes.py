@@ -10,6 +10,7 @@ from __future__ import annotations
 class BrokerAttributes:
     """Effective values: every dynamic update is already in them."""
 
+    kbroker_acks_all_sync: bool
     kbroker_shutdown_timeout_ms: int
     listeners: tuple[str, ...]
     advertised_listeners: tuple[str, ...] | None
@@ -36,12 +37,21 @@ class BrokerAttributes:
     log_segment_bytes: int
     log_retention_bytes: int
     log_retention_check_interval_ms: int
+    log_cleaner_enable: bool
+    log_cleaner_threads: int
+    log_cleaner_backoff_ms: int
+    log_cleaner_dedupe_buffer_size: int
+    log_cleaner_io_buffer_size: int
+    log_cleaner_io_buffer_load_factor: float
+    log_cleaner_io_max_bytes_per_second: float
     log_cleanup_policy: tuple[str, ...]
     log_segment_delete_delay_ms: int
     log_index_size_max_bytes: int
     log_index_interval_bytes: int
     log_flush_interval_messages: int
     log_flush_scheduler_interval_ms: int
+    log_flush_offset_checkpoint_interval_ms: int
+    log_flush_start_offset_checkpoint_interval_ms: int
     log_message_timestamp_type: str
     log_message_timestamp_before_max_ms: int
     log_message_timestamp_after_max_ms: int
@@ -58,8 +68,24 @@ class BrokerAttributes:
     offsets_topic_segment_bytes: int
     producer_id_expiration_ms: int
     producer_id_expiration_check_interval_ms: int
+    transaction_max_timeout_ms: int
+    transactional_id_expiration_ms: int
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: int
+    transaction_remove_expired_transaction_cleanup_interval_ms: int
+    transaction_two_phase_commit_enable: bool
+    transaction_state_log_num_partitions: int
+    transaction_state_log_replication_factor: int
+    transaction_state_log_min_isr: int
+    transaction_state_log_segment_bytes: int
+    transaction_partition_verification_enable: bool
+    add_partitions_to_txn_retry_backoff_ms: int
+    add_partitions_to_txn_retry_backoff_max_ms: int
     broker_rack: str | None
     default_replication_factor: int
     min_insync_replicas: int
     security_inter_broker_protocol: str
+    request_timeout_ms: int
     replica_high_watermark_checkpoint_interval_ms: int
+    cordoned_log_dirs: tuple[str, ...]
+    num_replica_alter_log_dirs_threads: int | None
+    replica_alter_log_dirs_io_max_bytes_per_second: int | None

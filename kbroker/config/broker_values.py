@@ -172,9 +172,10 @@ def _check_logs(values: BrokerValues, texts: Mapping[str, str]) -> None:
         raise ConfigError("log.roll.jitter.ms", texts.get("log.roll.jitter.ms"), "expected a number from 0")
     directories = values["log.dirs"] or values["log.dir"]
     assert isinstance(directories, tuple)
-    for directory in _list(values, "cordoned.log.dirs"):
-        if directory != "*" and directory not in directories:
-            raise ConfigError("cordoned.log.dirs", directory, "expected directories of log.dirs, or *")
+    cordoned = _list(values, "cordoned.log.dirs")
+    for directory in cordoned:
+        if directory not in directories and cordoned != ("*",):
+            raise ConfigError("cordoned.log.dirs", directory, "expected directories of log.dirs, or just *")
 
 
 def _check_connections(values: BrokerValues, texts: Mapping[str, str]) -> None:

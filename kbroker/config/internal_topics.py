@@ -31,20 +31,14 @@ def internal_topic(config: BrokerConfig, name: str) -> InternalTopic | None:
         )
     if name == TRANSACTION_STATE_TOPIC:
         return InternalTopic(
-            _integer(config, "transaction.state.log.num.partitions"),
-            _integer(config, "transaction.state.log.replication.factor"),
+            config.transaction_state_log_num_partitions,
+            config.transaction_state_log_replication_factor,
             {
                 "cleanup.policy": "compact",
                 "compression.type": "uncompressed",
-                "min.insync.replicas": str(_integer(config, "transaction.state.log.min.isr")),
-                "segment.bytes": str(_integer(config, "transaction.state.log.segment.bytes")),
+                "min.insync.replicas": str(config.transaction_state_log_min_isr),
+                "segment.bytes": str(config.transaction_state_log_segment_bytes),
                 "unclean.leader.election.enable": "false",
             },
         )
     return None
-
-
-def _integer(config: BrokerConfig, name: str) -> int:
-    value = config.value(name)
-    assert isinstance(value, int)
-    return value

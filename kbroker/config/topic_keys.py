@@ -59,6 +59,7 @@ KEYS = (
         "How long tombstones stay in a compacted log after it was cleaned.",
         at_least(0),
         synonyms=("log.cleaner.delete.retention.ms",),
+        acted_on=True,
     ),
     boolean(
         "errors.deadletterqueue.group.enable",
@@ -135,6 +136,7 @@ KEYS = (
         "Age at which a record must be compacted, whatever the cleanable ratio.",
         at_least(1),
         synonyms=("log.cleaner.max.compaction.lag.ms",),
+        acted_on=True,
     ),
     int32(
         "max.decompressed.message.bytes",
@@ -181,6 +183,7 @@ KEYS = (
         "Share of not yet compacted bytes at which the log is compacted.",
         Between(0, 1),
         synonyms=("log.cleaner.min.cleanable.ratio",),
+        acted_on=True,
     ),
     int64(
         "min.compaction.lag.ms",
@@ -188,6 +191,7 @@ KEYS = (
         "Age below which a record is not compacted away.",
         at_least(0),
         synonyms=("log.cleaner.min.compaction.lag.ms",),
+        acted_on=True,
     ),
     int32(
         "min.insync.replicas",

@@ -11,6 +11,7 @@ Its calls are plain functions without I/O, clock or randomness. A call decides a
         |  3. replay(...) applies the appended records to the state
         |  4. the records become committed (at once, or when the in-sync replicas have them)
         |       not in time:    append_finished(pending, AppendFailure(written=True)); caller gets the error
+        |                       (``until_committed``: only the caller hears of it, the machine goes on waiting)
         v
     append_finished(pending, None, now_ms) -> Result;  caller gets the response
 
@@ -89,6 +90,9 @@ class Result(Generic[ResponseT]):
     pending: handed to ``Machine.append_finished`` when the records are committed or have failed.
     atomic: all records must fit one batch; otherwise they may be spread over several.
     after_earlier_writes: without records of its own, hold the response until all earlier ones are committed.
+    until_committed: ``append_finished`` is not called when the records are late but when they are committed,
+        however long that takes. For machines whose state must never differ from what the log may say.
+    effects: what has to be done outside of the shard, in the words of the coordinator's service.
     """
 
     response: ResponseT | None = None
@@ -99,6 +103,8 @@ class Result(Generic[ResponseT]):
     replay: bool = True
     atomic: bool = True
     after_earlier_writes: bool = False
+    until_committed: bool = False
+    effects: list[Any] = field(default_factory=list)
 
     def reply(self, caller: Caller, response: Any) -> None:
         self.replies.append(Reply(caller, response))

@@ -6,14 +6,19 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from wire.messages.transactions import WriteTxnMarkersRequest, WriteTxnMarkersResponse
 from wire.records import Record
 
 
 class Producer(NamedTuple):
-    """The transactional producer on whose behalf a coordinator appends."""
+    """The transactional producer on whose behalf a coordinator appends.
+
+    ``verification_guard`` is what the log gave out when the transaction was verified; opaque here.
+    """
 
     producer_id: int
     producer_epoch: int
+    verification_guard: object | None = None
 
 
 class ShardLog(Protocol):
@@ -41,9 +46,18 @@ class ShardLog(Protocol):
         ...
 
     def append_end_transaction_marker(
-        self, producer: Producer, *, coordinator_epoch: int, committed: bool, timestamp_ms: int
+        self,
+        producer: Producer,
+        *,
+        coordinator_epoch: int,
+        committed: bool,
+        timestamp_ms: int,
+        transaction_version: int,
     ) -> int:
-        """Append the control batch that ends a transaction; returns the offset after it."""
+        """Append the control batch that ends a transaction; returns the offset after it.
+
+        ApiError INVALID_PRODUCER_EPOCH or TRANSACTION_COORDINATOR_FENCED for a late one.
+        """
         ...
 
     async def wait_committed(self, offset: int) -> None:
@@ -55,6 +69,17 @@ class ShardLog(Protocol):
         ...
 
 
+class MarkerChannel(Protocol):
+    """How the transaction coordinator reaches the leaders of a transaction's partitions."""
+
+    async def write_markers(self, node_id: int, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse:
+        """Have a broker write markers to partitions that it leads; returns when they are committed.
+
+        Any exception means that nothing is known of the markers: they are sent again.
+        """
+        ...
+
+
 class Clock(Protocol):
     """The part of the World that the runtime uses."""
 
@@ -63,6 +88,12 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds; the clock of trio's deadlines."""
         ...
+
+
+class WaitingClock(Clock, Protocol):
+    """The part of the World that the transaction coordinator uses."""
+
+    async def sleep(self, seconds: float) -> None: ...
 
 
 class World(Clock, Protocol):

@@ -25,6 +25,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from math import inf
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import trio
@@ -129,12 +130,18 @@ class _Commit(NamedTuple):
     call: _Call | None
     response: Any
     pending: Any
+    until_committed: bool
+
+    def without_caller(self) -> _Commit:
+        """The caller has been told that it takes too long; the machine still wants to hear of the commit."""
+        return self._replace(deadline=inf, call=None)
 
 
 class _Shard(Generic[MachineT]):
     """One partition of the coordinator's topic."""
 
     __slots__ = (
+        "commit_wait",
         "is_waiting",
         "leader_epoch",
         "log",
@@ -154,6 +161,7 @@ class _Shard(Generic[MachineT]):
         self.written_offset = 0
         self.uncommitted: deque[_Commit] = deque()
         self.is_waiting = False
+        self.commit_wait = trio.CancelScope()
 
 
 class CoordinatorRuntime(Generic[MachineT]):
@@ -167,13 +175,24 @@ class CoordinatorRuntime(Generic[MachineT]):
         machine_for: Callable[[int], MachineT],
         log_for: Callable[[int], ShardLog],
         commit_timeout_ms: int,
+        carry_out: Callable[[int, Any], None] | None = None,
+        loaded_when_committed: bool = False,
     ) -> None:
-        """``log_for(partition)`` may raise ApiError when the partition is not led here."""
+        """``log_for(partition)`` may raise ApiError when the partition is not led here.
+
+        ``carry_out(partition, effect)`` is given the effects that machines ask for, and must not call back
+        before it returns.
+
+        ``loaded_when_committed`` keeps a shard LOADING until all that was replayed is committed: for machines that
+        act outside of their log on what it says.
+        """
         self._name = name
         self._clock = clock
         self._machine_for = machine_for
         self._log_for = log_for
         self._commit_timeout_s = commit_timeout_ms / 1000
+        self._carry_out = carry_out
+        self._loaded_when_committed = loaded_when_committed
         self._shards: dict[int, _Shard[MachineT]] = {}
         self._timers = TimerQueue()
         self._timer_moved_up = trio.Event()
@@ -244,6 +263,10 @@ class CoordinatorRuntime(Generic[MachineT]):
         shard = self._shards.get(partition)
         return None if shard is None else shard.state
 
+    def leader_epoch(self, partition: int) -> int:
+        """Since when this broker leads a shard that it serves; ApiError as ``write``."""
+        return self._active(partition).leader_epoch
+
     # Calls
 
     async def write(
@@ -276,13 +299,24 @@ class CoordinatorRuntime(Generic[MachineT]):
             raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
         return [operation(shard.machine) for shard in self._active_shards()]
 
+    def post(self, partition: int, operation: Callable[[MachineT, int], Result[None]]) -> None:
+        """Have one shard do something that nobody waits for; ApiError as ``write``."""
+        shard = self._active(partition)
+        self._execute(shard, operation(shard.machine, self._clock.wall_clock_ms()), None)
+
     def write_all(self, operation: Callable[[MachineT, int], Result[None]]) -> None:
         """Have every shard that is served here do something that nobody waits for."""
         for shard in self._active_shards():
             self._execute(shard, operation(shard.machine, self._clock.wall_clock_ms()), None)
 
     async def complete_transaction(
-        self, partition: int, producer: Producer, *, coordinator_epoch: int, committed: bool
+        self,
+        partition: int,
+        producer: Producer,
+        *,
+        coordinator_epoch: int,
+        committed: bool,
+        transaction_version: int = 0,
     ) -> None:
         """Write and apply the marker that ends a transaction; ApiError as ``write``."""
         shard = self._active(partition)
@@ -293,6 +327,7 @@ class CoordinatorRuntime(Generic[MachineT]):
                 coordinator_epoch=coordinator_epoch,
                 committed=committed,
                 timestamp_ms=self._clock.wall_clock_ms(),
+                transaction_version=transaction_version,
             )
         except ApiError as error:
             raise ApiError(error_for_clients(error.code), error.message) from error
@@ -301,7 +336,7 @@ class CoordinatorRuntime(Generic[MachineT]):
         shard.written_offset = end
         shard.machine.replay_end_transaction(end - 1, producer.producer_id, committed)
         call = _Call()
-        self._release_at(shard, end, call, response=True)
+        self._release_at(shard, end, call, Result(response=True))
         await call.outcome()
 
     def _check_running(self) -> None:
@@ -339,11 +374,14 @@ class CoordinatorRuntime(Generic[MachineT]):
                 self._timers.cancel(shard, change.key)
         for caller, response in result.replies:
             _as_call(caller).answer(response)
+        for effect in result.effects:
+            assert self._carry_out is not None, f"{self._name} carries out no effects, such as {effect!r}"
+            self._carry_out(shard.partition, effect)
         if result.records:
             self._append(shard, result, call, producer)
         elif call is not None and result.response is not None:
             if result.after_earlier_writes and self._advance(shard) < shard.written_offset:
-                self._release_at(shard, shard.written_offset, call, result.response)
+                self._release_at(shard, shard.written_offset, call, result)
             else:
                 call.answer(result.response)
 
@@ -361,7 +399,7 @@ class CoordinatorRuntime(Generic[MachineT]):
             )  # fmt: skip
             self._finish(shard, call, result, failure)
         else:
-            self._release_at(shard, shard.written_offset, call, result.response, result.pending)
+            self._release_at(shard, shard.written_offset, call, result)
 
     def _append_batch(
         self,
@@ -424,17 +462,16 @@ class CoordinatorRuntime(Generic[MachineT]):
         return high_watermark
 
     def _release_at(
-        self,
-        shard: _Shard[MachineT],
-        offset: int,
-        call: _Call | None,
-        response: Any,
-        pending: Any = None,
+        self, shard: _Shard[MachineT], offset: int, call: _Call | None, result: Result[Any]
     ) -> None:
         """Finish when the log is committed up to ``offset``, which may be now."""
         deadline = self._clock.monotonic() + self._commit_timeout_s
-        shard.uncommitted.append(_Commit(offset, deadline, call, response, pending))
+        shard.uncommitted.append(
+            _Commit(offset, deadline, call, result.response, result.pending, result.until_committed)
+        )
         self._release_committed(shard)
+        # Whoever waits may have nobody to answer any more, and so no deadline of its own.
+        shard.commit_wait.deadline = min(shard.commit_wait.deadline, deadline)
         if shard.uncommitted and not shard.is_waiting and self._nursery is not None:
             shard.is_waiting = True
             self._nursery.start_soon(self._wait_for_commits, shard)
@@ -449,16 +486,13 @@ class CoordinatorRuntime(Generic[MachineT]):
         assert shard.log is not None
         try:
             while shard.uncommitted:
-                first = shard.uncommitted[0]
-                with trio.move_on_at(first.deadline):
-                    await shard.log.wait_committed(first.offset)
+                deadline = min(commit.deadline for commit in shard.uncommitted)
+                with trio.CancelScope(deadline=deadline) as shard.commit_wait:
+                    await shard.log.wait_committed(shard.uncommitted[0].offset)
                 if shard.state is not ShardState.ACTIVE:
                     return
                 self._release_committed(shard)
-                if shard.uncommitted and shard.uncommitted[0] is first:
-                    shard.uncommitted.popleft()
-                    failure = AppendFailure(error_for_clients(ErrorCode.REQUEST_TIMED_OUT), written=True)
-                    self._finish(shard, first.call, first, failure)
+                self._expire_overdue(shard)
         except ApiError as error:
             logger.info("%s shard %d is lost: %s", self._name, shard.partition, error.code.name)
             if self._shards.get(shard.partition) is shard:
@@ -466,16 +500,37 @@ class CoordinatorRuntime(Generic[MachineT]):
         finally:
             shard.is_waiting = False
 
+    def _expire_overdue(self, shard: _Shard[MachineT]) -> None:
+        now = self._clock.monotonic()
+        failure = AppendFailure(error_for_clients(ErrorCode.REQUEST_TIMED_OUT), written=True)
+        overdue = [commit for commit in shard.uncommitted if commit.deadline <= now]
+        if not overdue:
+            return
+        shard.uncommitted = deque(
+            commit.without_caller() if commit.deadline <= now else commit
+            for commit in shard.uncommitted
+            if commit.deadline > now or commit.until_committed
+        )
+        for commit in overdue:
+            if not commit.until_committed:
+                self._finish(shard, commit.call, commit, failure)
+            elif commit.call is not None and commit.response is not None:
+                commit.call.fail(failure.error)
+
     # Timers
 
     async def _run_timers(self) -> None:
-        while True:
-            self._timer_moved_up = trio.Event()
-            with trio.move_on_at(self._timers.next_deadline()):
-                await self._timer_moved_up.wait()
-            now = self._clock.monotonic()
-            while (timer := self._timers.pop_due(now)) is not None:
-                self._fire(timer)
+        try:
+            while True:
+                self._timer_moved_up = trio.Event()
+                with trio.move_on_at(self._timers.next_deadline()):
+                    await self._timer_moved_up.wait()
+                now = self._clock.monotonic()
+                while (timer := self._timers.pop_due(now)) is not None:
+                    self._fire(timer)
+        finally:
+            # The nursery ends after this, its longest task, and must not be asked for new ones then.
+            self._nursery = None
 
     def _fire(self, timer: Timer) -> None:
         shard = cast("_Shard[MachineT]", timer.owner)
@@ -498,6 +553,8 @@ class CoordinatorRuntime(Generic[MachineT]):
                 await trio.lowlevel.checkpoint()
                 if shard.state is not ShardState.LOADING:
                     return
+            if self._loaded_when_committed:
+                await shard.log.wait_committed(shard.written_offset)
             if shard.state is not ShardState.LOADING:
                 return
             shard.state = ShardState.ACTIVE

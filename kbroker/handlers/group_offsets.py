@@ -1,22 +1,31 @@
-"""OffsetCommit (key 8, versions 2-10), OffsetFetch (9, 1-10), OffsetDelete (47, 0).
+"""OffsetCommit (key 8, versions 2-10), OffsetFetch (9, 1-10), TxnOffsetCommit (28, 0-5), OffsetDelete (47, 0).
 
 OffsetCommit  v2-4 retention time; v6 leader epochs (KIP-320); v7 group.instance.id (KIP-345); v8 flexible;
               v9 GROUP_ID_NOT_FOUND, STALE_MEMBER_EPOCH (KIP-848); v10 topic ids (KIP-516)
 OffsetFetch   v2 null asks for all topics, error of the whole response; v5 leader epochs; v6 flexible;
               v7 require stable (KIP-447); v8 several groups (KIP-709); v9 member epochs (KIP-848); v10 topic ids
+TxnOffsetCommit  v2 leader epochs; v3 flexible, the group's generation and member (KIP-447); v4 TRANSACTION_ABORTABLE;
+              v5 transactions without AddOffsetsToTxn (KIP-890)
 OffsetDelete  KIP-496
 
 Every version of OffsetCommit notes the id of the topic, so that the offset does not count when a topic of the
 same name is asked for by another id later.
+
+Offsets of a transaction are records of the group's partition of ``__consumer_offsets``, which must belong to the
+transaction as any other partition must (``transaction_verification.py``). They count when the marker comes.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Protocol
 
+from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC
 from kbroker.handlers.table import RequestContext, handles
-from wire.errors import ErrorCode
+from kbroker.handlers.transaction_verification import SupportedOperation, TransactionVerifier
+from storage.transaction_verification import VerificationGuard
+from wire.errors import ApiError, ErrorCode
 from wire.messages.group_offsets import (
     OffsetCommitRequest,
     OffsetCommitResponse,
@@ -25,12 +34,15 @@ from wire.messages.group_offsets import (
     OffsetFetchRequest,
     OffsetFetchResponse,
 )
+from wire.messages.transactions import TxnOffsetCommitRequest, TxnOffsetCommitResponse
 from wire.schema import ZERO_UUID
 
 _TOPIC_IDS_SINCE = 10
 _BATCHED_FETCH_SINCE = 8
 _FETCH_ERROR_SINCE = 2
+_LOAD_IN_PROGRESS_SINCE = 2
 _NO_OFFSET = -1
+_NO_SEQUENCE = -1
 
 _CommitTopic = OffsetCommitRequest.OffsetCommitRequestTopic
 _CommittedTopic = OffsetCommitResponse.OffsetCommitResponseTopic
@@ -42,6 +54,9 @@ _FetchedTopic = _FetchedGroup.OffsetFetchResponseTopics
 _FetchedPartition = _FetchedTopic.OffsetFetchResponsePartitions
 _OldTopic = OffsetFetchResponse.OffsetFetchResponseTopic
 _OldPartition = _OldTopic.OffsetFetchResponsePartition
+_TransactionalTopic = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
+_TransactionalResult = TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic
+_TransactionalPartition = _TransactionalResult.TxnOffsetCommitResponsePartition
 _DeleteTopic = OffsetDeleteRequest.OffsetDeleteRequestTopic
 _DeletedTopic = OffsetDeleteResponse.OffsetDeleteResponseTopic
 _DeletedPartition = _DeletedTopic.OffsetDeleteResponsePartition
@@ -53,6 +68,24 @@ class GroupOffsets(Protocol):
     async def commit_offsets(
         self, request: OffsetCommitRequest, origin: RequestContext
     ) -> OffsetCommitResponse: ...
+
+    async def commit_transactional_offsets(
+        self,
+        request: TxnOffsetCommitRequest,
+        topic_ids: Mapping[str, uuid.UUID],
+        *,
+        verification_guard: object | None = None,
+    ) -> TxnOffsetCommitResponse:
+        """``verification_guard`` is the proof that the group's partition belongs to the transaction."""
+        ...
+
+    def partition_for(self, group_id: str) -> int:
+        """The partition of ``__consumer_offsets`` that the group belongs to."""
+        ...
+
+    def error_for_clients(self, code: ErrorCode) -> ErrorCode:
+        """What a client is told when the log of its group answered ``code``."""
+        ...
 
     async def fetch_offsets(self, request: _FetchGroup, *, require_stable: bool) -> _FetchedGroup: ...
 
@@ -74,9 +107,10 @@ class TopicCatalog(Protocol):
 class GroupOffsetHandlers:
     """Sorts out topics that do not exist, and passes the rest on to the group coordinator."""
 
-    def __init__(self, *, groups: GroupOffsets, topics: TopicCatalog) -> None:
+    def __init__(self, *, groups: GroupOffsets, topics: TopicCatalog, verifier: TransactionVerifier) -> None:
         self._groups = groups
         self._topics = topics
+        self._verifier = verifier
 
     # OffsetCommit
 
@@ -121,6 +155,76 @@ class GroupOffsetHandlers:
             refused.append(_CommittedTopic(name=topic.name, topic_id=topic.topic_id, partitions=unknown))
         topic.partitions = known
         return topic if known else None
+
+    # TxnOffsetCommit
+
+    @handles(TxnOffsetCommitRequest)
+    async def commit_transactional_offsets(
+        self, request: TxnOffsetCommitRequest, context: RequestContext
+    ) -> TxnOffsetCommitResponse:
+        refused: list[_TransactionalResult] = []
+        request.topics = [
+            known for topic in request.topics if (known := self._known_offsets(topic, refused)) is not None
+        ]
+        if not request.topics:
+            return TxnOffsetCommitResponse(topics=refused)
+        response = await self._commit_transactional(request, context)
+        if refused:
+            response.topics = _merged_transactional(refused, response.topics)
+        if context.api_version < _LOAD_IN_PROGRESS_SINCE:
+            _replace_load_in_progress(response)
+        return response
+
+    def _known_offsets(
+        self, topic: _TransactionalTopic, refused: list[_TransactionalResult]
+    ) -> _TransactionalTopic | None:
+        """The topic with the partitions that exist; the others go to ``refused`` with their error."""
+        unknown = [
+            partition.partition_index
+            for partition in topic.partitions
+            if not self._topics.has_partition(topic.name, partition.partition_index)
+        ]
+        if unknown:
+            refused.append(_transactional_result(topic.name, unknown, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+            topic.partitions = [
+                partition for partition in topic.partitions if partition.partition_index not in unknown
+            ]
+        return topic if topic.partitions else None
+
+    async def _commit_transactional(
+        self, request: TxnOffsetCommitRequest, context: RequestContext
+    ) -> TxnOffsetCommitResponse:
+        try:
+            guard = await self._verify(request, context)
+        except ApiError as error:
+            return TxnOffsetCommitResponse(
+                topics=[
+                    _transactional_result(
+                        topic.name, [partition.partition_index for partition in topic.partitions], error.code
+                    )
+                    for topic in request.topics
+                ]
+            )
+        topic_ids = {topic.name: self._topics.topic_id(topic.name) for topic in request.topics}
+        return await self._groups.commit_transactional_offsets(request, topic_ids, verification_guard=guard)
+
+    async def _verify(
+        self, request: TxnOffsetCommitRequest, context: RequestContext
+    ) -> VerificationGuard | None:
+        """Have the transaction coordinator confirm, or add, the group's partition; ApiError unless it did."""
+        if not request.group_id:
+            raise ApiError(ErrorCode.INVALID_GROUP_ID)
+        partition = CONSUMER_OFFSETS_TOPIC, self._groups.partition_for(request.group_id)
+        verified = await self._verifier.verify(
+            request.transactional_id,
+            (request.producer_id, request.producer_epoch),
+            {partition: _NO_SEQUENCE},
+            SupportedOperation.of_offset_commit(context.api_version),
+        )
+        code = verified.errors.get(partition)
+        if code is not None:
+            raise ApiError(self._groups.error_for_clients(code))
+        return verified.guards.get(partition)
 
     # OffsetFetch
 
@@ -211,6 +315,32 @@ def _merged(
         else:
             known.partitions.extend(topic.partitions)
     return list(topics.values())
+
+
+def _transactional_result(topic: str, indexes: list[int], code: ErrorCode) -> _TransactionalResult:
+    return _TransactionalResult(
+        name=topic,
+        partitions=[_TransactionalPartition(partition_index=index, error_code=code) for index in indexes],
+    )
+
+
+def _merged_transactional(
+    refused: list[_TransactionalResult], committed: list[_TransactionalResult]
+) -> list[_TransactionalResult]:
+    topics: dict[str, _TransactionalResult] = {}
+    for topic in [*refused, *committed]:
+        known = topics.setdefault(topic.name, topic)
+        if known is not topic:
+            known.partitions.extend(topic.partitions)
+    return list(topics.values())
+
+
+def _replace_load_in_progress(response: TxnOffsetCommitResponse) -> None:
+    """Producers before 2.3 may stop at COORDINATOR_LOAD_IN_PROGRESS, which they do not expect here (KAFKA-7296)."""
+    for topic in response.topics:
+        for partition in topic.partitions:
+            if partition.error_code == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+                partition.error_code = ErrorCode.COORDINATOR_NOT_AVAILABLE
 
 
 def _unknown_topic(topic: _FetchTopic) -> _FetchedTopic:

@@ -1,8 +1,12 @@
-"""DescribeLogDirs (35): what lies in this broker's log directories.
+"""What lies in this broker's log directories, and moving it between them.
 
-Versions 1-5: v2 flexible; v3 a top-level error (KIP-784); v4 the size of the volume (KIP-827); v5 whether
-the directory is cordoned (KIP-1066). A null list of topics asks for every replica, an empty one for
-none: then only the directories are told.
+AlterReplicaLogDirs (34), versions 1-2 (v2 flexible; KIP-113): each partition named gets one result. Of several
+directories for one partition the last counts. A partition that is not here yet is answered with an error, and the
+directory is remembered for when it is created.
+
+DescribeLogDirs (35), versions 1-5: v2 flexible; v3 a top-level error (KIP-784); v4 the size of the volume
+(KIP-827); v5 whether the directory is cordoned (KIP-1066). A null list of topics asks for every replica, an empty
+one for none: then only the directories are told.
 """
 
 from __future__ import annotations
@@ -11,9 +15,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kbroker.handlers.table import RequestContext, handles
-from wire.errors import ErrorCode
-from wire.messages.log_dirs import DescribeLogDirsRequest, DescribeLogDirsResponse
+from wire.errors import ApiError, ErrorCode
+from wire.messages.log_dirs import (
+    AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirsResponse,
+    DescribeLogDirsRequest,
+    DescribeLogDirsResponse,
+)
 
+AlterReplicaLogDirTopicResult = AlterReplicaLogDirsResponse.AlterReplicaLogDirTopicResult
+AlterReplicaLogDirPartitionResult = AlterReplicaLogDirTopicResult.AlterReplicaLogDirPartitionResult
 DescribeLogDirsResult = DescribeLogDirsResponse.DescribeLogDirsResult
 DescribeLogDirsTopic = DescribeLogDirsResult.DescribeLogDirsTopic
 DescribeLogDirsPartition = DescribeLogDirsTopic.DescribeLogDirsPartition
@@ -23,7 +34,7 @@ class StoredReplica(Protocol):
     """One replica's log in a directory.
 
     ``offset_lag``: how far its end is from the partition's high watermark, or, for a future replica, from
-    the end of the log that it is to replace; never negative.
+    the end of the log that it is to replace.
     """
 
     @property
@@ -73,11 +84,45 @@ class LogDirectories(Protocol):
         ...
 
 
-class LogDirHandlers:
-    """Answers DescribeLogDirs."""
+class ReplicaMoves(Protocol):
+    def move(self, topic: str, index: int, path: str) -> None:
+        """Have a replica moved to a log directory; ApiError. Returns before that is done."""
+        ...
 
-    def __init__(self, *, log_directories: LogDirectories) -> None:
+
+class LogDirHandlers:
+    """Answers AlterReplicaLogDirs and DescribeLogDirs."""
+
+    def __init__(self, *, log_directories: LogDirectories, moves: ReplicaMoves) -> None:
         self._log_directories = log_directories
+        self._moves = moves
+
+    @handles(AlterReplicaLogDirsRequest)
+    async def alter_replica_log_dirs(
+        self, request: AlterReplicaLogDirsRequest, context: RequestContext
+    ) -> AlterReplicaLogDirsResponse:
+        wanted = {
+            (topic.name, index): directory.path
+            for directory in request.dirs
+            for topic in directory.topics
+            for index in topic.partitions
+        }
+        results: dict[str, AlterReplicaLogDirTopicResult] = {}
+        for (name, index), path in wanted.items():
+            result = results.setdefault(name, AlterReplicaLogDirTopicResult(topic_name=name))
+            result.partitions.append(
+                AlterReplicaLogDirPartitionResult(
+                    partition_index=index, error_code=self._move(name, index, path)
+                )
+            )
+        return AlterReplicaLogDirsResponse(results=list(results.values()))
+
+    def _move(self, topic: str, index: int, path: str) -> ErrorCode:
+        try:
+            self._moves.move(topic, index, path)
+        except ApiError as error:
+            return error.code
+        return ErrorCode.NONE
 
     @handles(DescribeLogDirsRequest)
     async def describe_log_dirs(

@@ -8,6 +8,7 @@ KIP-1005); v10 a timeout for remote look-ups; v11 earliest offset pending upload
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from kbroker.config.topic_names import is_internal_topic
 from kbroker.handlers.ports import LeaderPartition, Partitions
@@ -52,8 +53,15 @@ _READ_COMMITTED = 1
 class OffsetHandlers:
     """Looks offsets up, and deletes records below one."""
 
-    def __init__(self, *, partitions: Partitions) -> None:
+    def __init__(
+        self, *, partitions: Partitions, keep_log_start_offsets: Callable[[], Awaitable[None]]
+    ) -> None:
+        """``keep_log_start_offsets`` puts the log start offsets on the disk.
+
+        Kafka does so once a minute, and after a crash in between serves records that were deleted.
+        """
         self._partitions = partitions
+        self._keep_log_start_offsets = keep_log_start_offsets
 
     @handles(ListOffsetsRequest)
     async def list_offsets(self, request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsResponse:
@@ -144,6 +152,8 @@ class OffsetHandlers:
                     answer.error_code = error.code
                 result.partitions.append(answer)
             response.topics.append(result)
+        if any(answer.low_watermark > 0 for result in response.topics for answer in result.partitions):
+            await self._keep_log_start_offsets()
         return response
 
 

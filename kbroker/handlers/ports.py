@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from storage.log import AppendInfo
+from storage.producer_append import AppendOrigin
+from storage.producer_entry import ProducerEntry
 from storage.segment_list import LogRead
 from storage.timestamp_search import OffsetAtTimestamp
+from storage.transaction_verification import VerificationGuard
+from wire.errors import ErrorCode
 
 
 class LeaderPartition(Protocol):
@@ -43,10 +47,37 @@ class LeaderPartition(Protocol):
         """FENCED_LEADER_EPOCH or UNKNOWN_LEADER_EPOCH if the client knows another epoch; -1 knows none."""
         ...
 
-    def append_as_leader(self, records: memoryview, *, required_acks: int) -> AppendInfo: ...
+    def append_as_leader(
+        self,
+        records: bytearray | memoryview,
+        *,
+        required_acks: int,
+        origin: AppendOrigin = AppendOrigin.CLIENT,
+        transaction_version: int = 0,
+        verification_guard: VerificationGuard | None = None,
+    ) -> AppendInfo: ...
+
+    def start_transaction_verification(
+        self, producer_id: int, sequence: int, producer_epoch: int, *, supports_epoch_bump: bool
+    ) -> VerificationGuard | None:
+        """The guard to append with when the transaction coordinator has confirmed; None: nothing to confirm."""
+        ...
+
+    @property
+    def active_producers(self) -> Mapping[int, ProducerEntry]:
+        """What the partition remembers of its producers, by producer id."""
+        ...
 
     def is_committed(self, info: AppendInfo) -> bool:
-        """Whether every in-sync replica holds what this append added; ApiError if this broker leads no more."""
+        """Whether every in-sync replica and the disk hold what this append added; ApiError if that cannot be."""
+        ...
+
+    def may_acknowledge(self, info: AppendInfo, required_acks: int) -> bool:
+        """Whether an append may be answered: committed with acks=-1; flushed, where that is due, with acks=1."""
+        ...
+
+    def is_replicated(self, info: AppendInfo) -> bool:
+        """Whether only this broker's own disk is still to be waited for."""
         ...
 
     def read(
@@ -75,6 +106,8 @@ class Waiter(Protocol):
 
     def rearm(self) -> None: ...
 
+    def wake(self) -> None: ...
+
     async def wait(self) -> None: ...
 
 
@@ -90,10 +123,37 @@ class Partitions(Protocol):
     def topic_id(self, topic: str) -> uuid.UUID: ...
 
     def waiting_on(self, partitions: Iterable[Any]) -> AbstractContextManager[Waiter]:
-        """A waiter registered with ``partitions``, which came from ``leader``, for the length of a block."""
+        """A waiter registered with ``partitions``, which came from ``leader``, for the length of a block.
+
+        It wakes when there is something new to read.
+        """
+        ...
+
+    def waiting_on_commit(self, appends: Iterable[tuple[Any, AppendInfo]]) -> AbstractContextManager[Waiter]:
+        """The same for what was appended to partitions: wakes when some of it may be acknowledged."""
         ...
 
     @property
     def stopping(self) -> bool:
         """The broker is going down: answer with what there is instead of waiting."""
+        ...
+
+
+class Transactions(Protocol):
+    """The transaction coordinator of whichever transactional id, as the data path asks it (KIP-890)."""
+
+    async def add_partitions(
+        self,
+        transactional_id: str,
+        producer_id: int,
+        producer_epoch: int,
+        partitions: Sequence[tuple[str, int]],
+        *,
+        verify_only: bool,
+        transaction_version: int,
+    ) -> dict[tuple[str, int], ErrorCode]:
+        """For each (topic, partition) NONE where it is part of the ongoing transaction, or why it is not.
+
+        With ``verify_only`` nothing is added. What is wrong with the whole question is said of every partition.
+        """
         ...

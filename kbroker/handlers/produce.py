@@ -1,30 +1,40 @@
 """Produce (key 0), versions 3-13.
 
 v3 magic 2 only, transactional id; v5 log start offset; v7 zstd (KIP-110); v8 error details (KIP-467);
-v9 flexible; v10 current leader in errors (KIP-951); v11-12 transactions without AddPartitionsToTxn (KIP-890);
-v13 topic ids (KIP-516). Transactions are not served yet: a request with a transactional batch is refused as a whole.
+v9 flexible; v10 current leader in errors (KIP-951); v11 TRANSACTION_ABORTABLE, v12 transactions without
+AddPartitionsToTxn (KIP-890); v13 topic ids (KIP-516).
+
+A transactional batch goes in only if the transaction is open in its partition or the transaction coordinator says
+that the partition belongs to it (``transaction_verification.py``). Requests without such batches do not notice.
 
 acks=0 gets no response, and a failed append then closes the connection, so that the client notices.
-acks=-1 is answered when every in-sync replica has the records, or with REQUEST_TIMED_OUT. An append that was
-answered with REQUEST_TIMED_OUT is in the log all the same; an idempotent producer's retry finds it there.
+acks=-1 is answered when every in-sync replica has the records, and the disk (``replication.group_commit``), or with
+REQUEST_TIMED_OUT. An append that was answered with REQUEST_TIMED_OUT is in the log all the same; an idempotent
+producer's retry finds it there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-
-import trio
+from typing import Protocol
 
 from kbroker.config.topic_names import is_internal_topic
 from kbroker.handlers.ports import LeaderPartition, Partitions
 from kbroker.handlers.table import RequestContext, handles
+from kbroker.handlers.timeouts import Timeouts
+from kbroker.handlers.transaction_verification import (
+    SupportedOperation,
+    TopicPartition,
+    TransactionVerifier,
+    Verified,
+)
 from storage.log import AppendInfo
 from storage.log_validator import RecordsRejectedError
 from wire.compression import Compression
 from wire.errors import ApiError, ErrorCode, ProtocolError
 from wire.messages.produce import ProduceRequest, ProduceResponse
-from wire.records import InvalidBatchError, iterate_batches
+from wire.records import BatchHeader, InvalidBatchError, iterate_batches
 
 _TopicData = ProduceRequest.TopicProduceData
 _PartitionData = ProduceRequest.TopicProduceData.PartitionProduceData
@@ -34,6 +44,8 @@ _PartitionResponse = ProduceResponse.TopicProduceResponse.PartitionProduceRespon
 _ACKS_ALLOWED = (-1, 0, 1)
 _TOPIC_IDS_SINCE = 13
 _ZSTD_SINCE = 7
+_MAGIC_AT = 16
+_MAGIC = 2
 _ATTRIBUTES_LOW_BYTE_AT = 22
 _TRANSACTIONAL_FLAG = 0x10
 _WITHOUT_LOG_START_OFFSET = frozenset(
@@ -47,6 +59,40 @@ _WITHOUT_LOG_START_OFFSET = frozenset(
 )
 """Failed appends whose answer names no log start offset (Kafka's ``ReplicaManager.appendRecordsToLocalLog``)."""
 _ADMIN_CLIENT_ID = "__admin_client"
+_COORDINATOR_IS_BUSY = frozenset(
+    {
+        ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+        ErrorCode.COORDINATOR_NOT_AVAILABLE,
+        ErrorCode.NETWORK_EXCEPTION,
+        ErrorCode.NOT_COORDINATOR,
+    }
+)
+"""Answers of the transaction coordinator that producers do not expect; they retry NOT_ENOUGH_REPLICAS."""
+
+
+class ProduceSettings(Protocol):
+    """The broker's configuration."""
+
+    @property
+    def add_partitions_to_txn_retry_backoff_ms(self) -> int: ...
+
+    @property
+    def add_partitions_to_txn_retry_backoff_max_ms(self) -> int:
+        """How long a request waits, in all, for the transaction before to end."""
+        ...
+
+    @property
+    def request_timeout_ms(self) -> int: ...
+
+
+class World(Protocol):
+    """The part of the World that produce uses."""
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -66,22 +112,35 @@ class _Append:
 class ProduceHandlers:
     """Appends what producers send."""
 
-    def __init__(self, *, partitions: Partitions) -> None:
+    def __init__(
+        self,
+        *,
+        partitions: Partitions,
+        verifier: TransactionVerifier,
+        settings: ProduceSettings,
+        world: World,
+    ) -> None:
+        self._world = world
         self._partitions = partitions
+        self._verifier = verifier
+        self._settings = settings
+        self._timeouts = Timeouts(monotonic=world.monotonic, sleep=world.sleep)
 
     @handles(ProduceRequest)
     async def produce(self, request: ProduceRequest, context: RequestContext) -> ProduceResponse | None:
         appends: list[_Append] = []
-        if _is_transactional(request):
-            response = _refusal_of_all(request, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-        else:
+        try:
+            verified = await self._verify(request, context) if _is_transactional(request) else None
             response = ProduceResponse(
                 responses=[
-                    self._append_topic(topic, request, context, appends) for topic in request.topic_data
+                    self._append_topic(topic, request, context, appends, verified)
+                    for topic in request.topic_data
                 ]
             )
-        if request.acks == -1 and not all(_is_settled(append) for append in appends):
-            await self._wait_until_committed(appends, request.timeout_ms)
+        except ApiError as error:
+            response = _refusal_of_all(request, error)
+        if not all(_is_settled(append, request.acks) for append in appends):
+            await self._wait_until_settled(appends, request)
         if request.acks == 0:
             for partition in _failed(response):
                 code = ErrorCode(partition.error_code)
@@ -95,20 +154,18 @@ class ProduceHandlers:
         request: ProduceRequest,
         context: RequestContext,
         appends: list[_Append],
+        verified: Verified | None,
     ) -> _TopicResponse:
-        name: str | None = topic.name
-        if context.api_version >= _TOPIC_IDS_SINCE:
-            name = self._partitions.topic_name(topic.topic_id)
+        name = self._topic_name(topic, context)
         response = _TopicResponse(name=topic.name, topic_id=topic.topic_id)
-        partition_data = topic.partition_data
-        if len(partition_data) > 1:
-            # Of a partition that is named twice the last word counts, in the first one's place, as in Kafka.
-            partition_data = list({data.index: data for data in partition_data}.values())
+        partition_data: Iterable[_PartitionData] = topic.partition_data
+        if len(topic.partition_data) > 1:
+            partition_data = _last_words(topic.partition_data)
         for data in partition_data:
             try:
                 if name is None:
                     raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
-                partition_response = self._append(name, data, request, context, appends)
+                partition_response = self._append(name, data, request, context, appends, verified)
             except ApiError as error:
                 partition_response = _error_response(data.index, error)
             response.partition_responses.append(partition_response)
@@ -121,7 +178,14 @@ class ProduceHandlers:
         request: ProduceRequest,
         context: RequestContext,
         appends: list[_Append],
+        verified: Verified | None,
     ) -> _PartitionResponse:
+        guard = None
+        if verified is not None:
+            code = verified.errors.get((topic, data.index))
+            if code is not None:
+                raise _verification_error(code, context.api_version)
+            guard = verified.guards.get((topic, data.index))
         partition = self._partitions.leader(topic, data.index)
         records = data.records
         if not isinstance(records, memoryview):
@@ -133,7 +197,7 @@ class ProduceHandlers:
         if is_internal_topic(topic) and context.client_id != _ADMIN_CLIENT_ID:
             raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"clients cannot produce to {topic}")
         try:
-            info = partition.append_as_leader(records, required_acks=request.acks)
+            info = partition.append_as_leader(records, required_acks=request.acks, verification_guard=guard)
         except ApiError as error:
             response = _error_response(data.index, error)
             if error.code not in _WITHOUT_LOG_START_OFFSET:
@@ -148,26 +212,74 @@ class ProduceHandlers:
         appends.append(_Append(partition, info, response))
         return response
 
-    async def _wait_until_committed(self, appends: list[_Append], timeout_ms: int) -> None:
-        waiting = appends
-        with (
-            trio.move_on_after(max(timeout_ms, 0) / 1000),
-            self._partitions.waiting_on(append.partition for append in waiting) as waiter,
-        ):
-            while True:
-                waiter.rearm()
-                waiting = [append for append in waiting if not _is_settled(append)]
-                if not waiting or self._partitions.stopping:
-                    break
-                await waiter.wait()
+    def _topic_name(self, topic: _TopicData, context: RequestContext) -> str | None:
+        if context.api_version >= _TOPIC_IDS_SINCE:
+            return self._partitions.topic_name(topic.topic_id)
+        return topic.name
+
+    async def _verify(self, request: ProduceRequest, context: RequestContext) -> Verified | None:
+        """Have the partitions of the transactional batches verified; ApiError for the request as a whole."""
+        if request.transactional_id is None:
+            raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+        producers: set[tuple[int, int]] = set()
+        sequences: dict[TopicPartition, int] = {}
+        for topic in request.topic_data:
+            name = self._topic_name(topic, context)
+            for data in _last_words(topic.partition_data):
+                header = _transactional_header(data.records)
+                if header is not None and name is not None:
+                    producers.add((header.producer_id, header.producer_epoch))
+                    sequences[name, data.index] = header.base_sequence
+        if not producers:
+            return None
+        if len(producers) > 1:
+            raise ApiError(ErrorCode.INVALID_PRODUCER_ID_MAPPING, "a transaction has one producer")
+        operation = SupportedOperation.of_produce(context.api_version)
+        settings = self._settings
+        patience_ms = min(settings.add_partitions_to_txn_retry_backoff_max_ms, settings.request_timeout_ms)
+        deadline = self._world.monotonic() + patience_ms / 1000
+        while True:
+            verified = await self._verifier.verify(
+                request.transactional_id, next(iter(producers)), sequences, operation
+            )
+            # The markers of the producer's transaction before this one are usually about to arrive.
+            is_early = ErrorCode.CONCURRENT_TRANSACTIONS in verified.errors.values()
+            if not is_early or self._world.monotonic() >= deadline or self._partitions.stopping:
+                return verified
+            await self._world.sleep(settings.add_partitions_to_txn_retry_backoff_ms / 1000)
+
+    async def _wait_until_settled(self, appends: list[_Append], request: ProduceRequest) -> None:
+        waiting, acks = appends, request.acks
+        monotonic = self._world.monotonic
+        deadline = monotonic() + max(request.timeout_ms, 0) / 1000
+        with self._partitions.waiting_on_commit(
+            [(append.partition, append.info) for append in waiting]
+        ) as waiter:
+            self._timeouts.add(waiter, deadline)
+            try:
+                while True:
+                    waiter.rearm()
+                    waiting = [append for append in waiting if not _is_settled(append, acks)]
+                    # A broker that goes down does not wait for other replicas any more; its own disk is near.
+                    if (
+                        not waiting
+                        or monotonic() >= deadline
+                        or (
+                            self._partitions.stopping
+                            and not any(append.partition.is_replicated(append.info) for append in waiting)
+                        )
+                    ):
+                        break
+                    await waiter.wait()
+            finally:
+                self._timeouts.discard(waiter)
         for append in waiting:
-            if not _is_settled(append):
+            if not _is_settled(append, acks):
                 append.fail(ErrorCode.REQUEST_TIMED_OUT)
 
 
 def _is_transactional(request: ProduceRequest) -> bool:
-    """Whether a batch claims to be part of a transaction: nobody would ever end it, and every read_committed
-    reader of the partition would wait behind it for good."""
+    """Whether a batch claims to be part of a transaction. Looked at in every request, so only at one byte."""
     for topic in request.topic_data:
         for data in topic.partition_data:
             records = data.records
@@ -175,13 +287,42 @@ def _is_transactional(request: ProduceRequest) -> bool:
                 isinstance(records, memoryview)
                 and len(records) > _ATTRIBUTES_LOW_BYTE_AT
                 and records[_ATTRIBUTES_LOW_BYTE_AT] & _TRANSACTIONAL_FLAG
+                and records[_MAGIC_AT] == _MAGIC
             ):
                 return True
     return False
 
 
-def _refusal_of_all(request: ProduceRequest, code: ErrorCode) -> ProduceResponse:
-    error = ApiError(code)
+def _transactional_header(records: object) -> BatchHeader | None:
+    """The first batch's, if it is part of a transaction; a malformed batch is left to the log."""
+    if not isinstance(records, memoryview):
+        return None
+    try:
+        header = next((header for _, header in iterate_batches(records)), None)
+    except InvalidBatchError:
+        return None
+    if header is None or header.producer_id < 0 or not header.is_transactional:
+        return None
+    return header
+
+
+def _last_words(partition_data: list[_PartitionData]) -> Iterable[_PartitionData]:
+    """Of a partition that is named twice the last word counts, in the first one's place, as in Kafka."""
+    return {data.index: data for data in partition_data}.values()
+
+
+def _verification_error(code: ErrorCode, api_version: int) -> ApiError:
+    """What a producer is told that its partition was not verified (Kafka: ReplicaManager)."""
+    adds = SupportedOperation.of_produce(api_version) is SupportedOperation.ADD_PARTITION
+    if code in _COORDINATOR_IS_BUSY or (code is ErrorCode.CONCURRENT_TRANSACTIONS and not adds):
+        message = f"the partition cannot be verified to belong to the transaction: {code.name}"
+        return ApiError(ErrorCode.NOT_ENOUGH_REPLICAS, message)
+    if code is ErrorCode.INVALID_TXN_STATE:
+        return ApiError(code, "the partition was not added to the transaction")
+    return ApiError(code)
+
+
+def _refusal_of_all(request: ProduceRequest, error: ApiError) -> ProduceResponse:
     return ProduceResponse(
         responses=[
             _TopicResponse(
@@ -194,10 +335,12 @@ def _refusal_of_all(request: ProduceRequest, code: ErrorCode) -> ProduceResponse
     )
 
 
-def _is_settled(append: _Append) -> bool:
-    """Whether there is nothing to wait for: committed, or this broker no longer leads the partition."""
+def _is_settled(append: _Append, required_acks: int) -> bool:
+    """Whether there is nothing to wait for: it may be acknowledged, or it never will be by this broker."""
+    if append.response.error_code:
+        return True
     try:
-        return append.partition.is_committed(append.info)
+        return append.partition.may_acknowledge(append.info, required_acks)
     except ApiError as error:
         append.fail(error.code)
         return True

@@ -1,4 +1,4 @@
-"""Carries out what changes the cluster: topics, partitions, configs, blocks of producer ids.
+"""Carries out what changes the cluster: topics, partitions, configs, features, blocks of producer ids.
 
 Every broker has a controller and each may act at any time. A decision is made on the broker's current
 image (``topic_decisions``, ``config_decisions``) and written with comparisons of everything that it
@@ -25,6 +25,7 @@ from kbroker.metadata.config_decisions import (
     decide_incremental,
     decide_replacement,
 )
+from kbroker.metadata.feature_decisions import FeatureChange, decide_features
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import ClusterImage, ConfigResource, PartitionState
 from kbroker.metadata.store import (
@@ -395,6 +396,30 @@ class Controller:
             compares.append(Compare(keys.topic_key(name), image.topics[name].revision))
         operation: Operation = Put(key, keys.encode_config(entries)) if entries else Delete(key)
         return _Write(resource, tuple(compares), (operation,))
+
+    # Features
+
+    async def update_features(
+        self, changes: Sequence[tuple[str, int, int]], *, validate_only: bool = False
+    ) -> None:
+        """Change feature levels by (feature, level, ``UpgradeType``), all or none; INVALID_UPDATE_VERSION."""
+        wanted = [FeatureChange(*change) for change in changes]
+        for _ in range(_ATTEMPTS_MAX):
+            found = await _reachable(self._store.get(keys.FEATURES_KEY))
+            levels = {} if found is None else keys.decode_features(found.value)
+            changed = decide_features(levels, wanted, self._node_id)
+            if validate_only or changed == levels:
+                return
+            result = await _reachable(
+                self._store.transact(
+                    [Compare(keys.FEATURES_KEY, ABSENT if found is None else found.mod_revision)],
+                    [Put(keys.FEATURES_KEY, keys.encode_features(changed))],
+                )
+            )
+            if result.succeeded:
+                await self._metadata.wait_for(result.revision)
+                return
+        raise _lost_every_race()
 
     # Producer ids
 

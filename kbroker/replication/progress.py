@@ -6,27 +6,29 @@ until any of them moves. Registering before looking is what makes a wake-up impo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from types import TracebackType
 
 import trio
 
 
 class Progress:
-    """The waiters of one partition; woken, all of them, whenever something readable changed."""
+    """The waiters of one partition, each with the offset from which on it wants to be woken; 0 for any change."""
 
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: dict[Waiter, None] = {}
+        self._waiters: dict[Waiter, int] = {}
 
-    def notify(self) -> None:
+    def notify(self, reached: int | None = None) -> None:
+        """Wake who waits for nothing behind offset ``reached``, or everybody."""
         if self._waiters:
-            for waiter in list(self._waiters):
-                waiter.wake()
+            for waiter, offset in list(self._waiters.items()):
+                if reached is None or offset <= reached:
+                    waiter.wake()
 
-    def add(self, waiter: Waiter) -> None:
-        self._waiters[waiter] = None
+    def add(self, waiter: Waiter, offset: int = 0) -> None:
+        self._waiters[waiter] = min(offset, self._waiters.get(waiter, offset))
 
     def discard(self, waiter: Waiter) -> None:
         self._waiters.pop(waiter, None)
@@ -56,15 +58,26 @@ class Waiter:
         await self._event.wait()
 
 
-@contextmanager
-def waiting_on(progresses: Iterable[Progress]) -> Iterator[Waiter]:
-    """A waiter registered with each of ``progresses`` for the duration of the block."""
-    waiter = Waiter()
-    registered = list(progresses)
-    for progress in registered:
-        progress.add(waiter)
-    try:
-        yield waiter
-    finally:
-        for progress in registered:
-            progress.discard(waiter)
+# Each acks=all request needs one, and @contextmanager would cost twice as much.
+class waiting_on:
+    """``with waiting_on(progresses) as waiter``: registered with each, at an offset, for the length of the block."""
+
+    __slots__ = ("_progresses", "_waiter")
+
+    def __init__(self, progresses: Iterable[tuple[Progress, int]]) -> None:
+        self._progresses = list(progresses)
+        self._waiter = Waiter()
+
+    def __enter__(self) -> Waiter:
+        for progress, offset in self._progresses:
+            progress.add(self._waiter, offset)
+        return self._waiter
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for progress, _ in self._progresses:
+            progress.discard(self._waiter)

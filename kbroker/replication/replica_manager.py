@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from kbroker.replication.group_commit import GroupCommits
 from kbroker.replication.partition import Partition
 from kbroker.replication.progress import Waiter, waiting_on
 from storage.errors import StorageError
+from storage.log import AppendInfo
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
 from storage.topic_partition import TopicPartition
@@ -20,6 +22,7 @@ from wire.schema import ZERO_UUID
 logger = logging.getLogger(__name__)
 
 _NO_PARTITIONS: dict[int, Partition] = {}
+_FULL_DISK_LOG_INTERVAL_MS = 10_000
 
 
 class NoLogDirectoryLeft(Exception):
@@ -51,14 +54,23 @@ class ReplicaManager:
         node_id: int,
         log_manager: LogManager,
         on_no_directory_left: Callable[[NoLogDirectoryLeft], None],
+        on_partitions_offline: Callable[[Sequence[tuple[str, int]]], None] = lambda partitions: None,
+        commits: GroupCommits | None = None,
     ) -> None:
-        """``on_no_directory_left`` is to end the broker; it must not raise, whoever noticed has to be answered."""
+        """``on_no_directory_left`` is to end the broker; it must not raise, whoever noticed has to be answered.
+
+        ``on_partitions_offline`` is told the (topic, index) of a failed directory's partitions. Without
+        ``commits`` acks=all does not wait for the disk.
+        """
         self._on_no_directory_left = on_no_directory_left
+        self._on_partitions_offline = on_partitions_offline
+        self._commits = commits
         self._node_id = node_id
         self._log_manager = log_manager
         self._partitions: dict[str, dict[int, Partition]] = {}
         self._topic_ids: dict[str, uuid.UUID] = {}
         self._topic_names: dict[uuid.UUID, str] = {}
+        self._full_disk_logged_ms: dict[str, int] = {}
         self.stopping = False
 
     def __iter__(self) -> Iterator[Partition]:
@@ -71,6 +83,8 @@ class ReplicaManager:
     def leader(self, topic: str, index: int) -> Partition:
         partition = self.get(topic, index)
         if partition is None:
+            if self._log_manager.is_offline(TopicPartition(topic, index)):
+                raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         partition.ensure_leader()
         return partition
@@ -82,7 +96,14 @@ class ReplicaManager:
         return self._topic_ids.get(topic, ZERO_UUID)
 
     def waiting_on(self, partitions: Iterable[Partition]) -> AbstractContextManager[Waiter]:
-        return waiting_on([partition.progress for partition in partitions])
+        """Wakes when there is something new to read, or a partition's state changes."""
+        return waiting_on([(partition.progress, 0) for partition in partitions])
+
+    def waiting_on_commit(
+        self, appends: Iterable[tuple[Partition, AppendInfo]]
+    ) -> AbstractContextManager[Waiter]:
+        """Wakes when one of the appends may be acknowledged, or a partition's state changes."""
+        return waiting_on([(partition.commit_progress, info.last_offset + 1) for partition, info in appends])
 
     def apply_topic(
         self,
@@ -92,8 +113,12 @@ class ReplicaManager:
         *,
         config: LogConfig,
         min_in_sync_replicas: int,
+        are_new: bool = True,
     ) -> None:
-        """Bring the partitions of one topic that live here into the state that the metadata gives."""
+        """Bring the partitions of one topic that live here into the state that the metadata gives.
+
+        ``are_new``: they were created just now, so none of them can have a log in a directory that is offline.
+        """
         known_id = self._topic_ids.get(topic)
         if known_id is not None and known_id != topic_id:
             self.remove_topic(topic)  # deleted and created again while this broker looked away
@@ -101,7 +126,7 @@ class ReplicaManager:
         self._topic_names[topic_id] = topic
         for index, state in partitions:
             if self._node_id in state.replicas:
-                self._apply_partition(topic, topic_id, index, state, config, min_in_sync_replicas)
+                self._apply_partition(topic, topic_id, index, state, config, min_in_sync_replicas, are_new)
 
     def _apply_partition(
         self,
@@ -111,11 +136,12 @@ class ReplicaManager:
         state: PartitionState,
         config: LogConfig,
         min_in_sync_replicas: int,
+        is_new: bool,
     ) -> None:
         partition = self.get(topic, index)
         if partition is None:
             try:
-                log = self._log_manager.create(TopicPartition(topic, index), topic_id, config)
+                log = self._log_manager.create(TopicPartition(topic, index), topic_id, config, is_new=is_new)
             except StorageError as error:
                 self.fail_directory(error)
                 return
@@ -130,6 +156,7 @@ class ReplicaManager:
                 log=log,
                 node_id=self._node_id,
                 on_storage_error=self.fail_directory,
+                commits=self._commits,
             )
             self._partitions.setdefault(topic, {})[index] = partition
         if state.leader == self._node_id:
@@ -158,7 +185,8 @@ class ReplicaManager:
         if topic_id is not None:
             self._topic_names.pop(topic_id, None)
         try:
-            self._log_manager.delete([TopicPartition(topic, index) for index in partitions])
+            offline = [name for name in self._log_manager.offline_partitions if name.topic == topic]
+            self._log_manager.delete([*offline, *(TopicPartition(topic, index) for index in partitions)])
         except StorageError as error:
             self.fail_directory(error)
 
@@ -177,12 +205,31 @@ class ReplicaManager:
         A full disk is no failure: the append was refused and undone, and the next one may succeed.
         """
         if error.disk_full:
-            logger.error("no room left: %s", error)
+            self._log_full_disk(error)
             return
-        for topic, index in self._log_manager.fail_directory(error):
+        self.sync_failed(error)
+
+    def _log_full_disk(self, error: StorageError) -> None:
+        """Every producer tries again and again: one line in a while says it all."""
+        now_ms = self._log_manager.context.clock_ms()
+        if now_ms - self._full_disk_logged_ms.get(error.directory, -_FULL_DISK_LOG_INTERVAL_MS) >= (
+            _FULL_DISK_LOG_INTERVAL_MS
+        ):
+            self._full_disk_logged_ms[error.directory] = now_ms
+            logger.error("no room left in %s: %s", error.directory, error)
+
+    def sync_failed(self, error: StorageError) -> None:
+        """A sync failed, and perhaps only for want of room: what the page cache held may be lost all the same.
+
+        So the directory goes offline, and nothing that waited for the sync is ever acknowledged.
+        """
+        offline = self._log_manager.fail_directory(error)
+        for topic, index in offline:
             partition = self.get(topic, index)
             if partition is not None:
                 partition.mark_offline()
+        if offline:
+            self._on_partitions_offline(offline)
         if not self._log_manager.has_live_directory:
             self._on_no_directory_left(NoLogDirectoryLeft(f"the last log directory failed: {error}"))
 
@@ -191,3 +238,4 @@ class ReplicaManager:
         self.stopping = True
         for partition in self:
             partition.progress.notify()
+            partition.commit_progress.notify()

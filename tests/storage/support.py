@@ -7,12 +7,14 @@ import random
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from storage.filesystem import Buffer, OsFile, OsFilesystem
 from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_context import LogContext
 from storage.log_manager import LogManager
+from storage.recovery_anchor import RecoveryAnchor
 from storage.topic_partition import TopicPartition
 from wire.records import (
     BatchHeader,
@@ -50,10 +52,12 @@ class FailingFilesystem(OsFilesystem):
         self.fail_write: Callable[[str, int, int], int] = lambda path, position, size: 0
         self.fail_truncate = 0
         self.fail_sync = 0
+        self.fail_sync_below = ""
         self.partial = False
         self.open_paths: list[str] = []
         self.synced: list[str] = []
         self.opens = 0
+        self.log_bytes_read = 0
 
     def open(self, path: str, *, create: bool = False) -> OsFile:
         self.opens += 1
@@ -85,6 +89,18 @@ class _FailingFile(OsFile):
         self._filesystem = filesystem
         filesystem.open_paths.append(file.path)
 
+    def pread(self, size: int, position: int) -> bytes:
+        data = super().pread(size, position)
+        if self.path.endswith(".log"):
+            self._filesystem.log_bytes_read += len(data)
+        return data
+
+    def pread_into(self, buffer: bytearray | memoryview, position: int) -> int:
+        count = super().pread_into(buffer, position)
+        if self.path.endswith(".log"):
+            self._filesystem.log_bytes_read += count
+        return count
+
     def pwrite(self, buffers: Sequence[Buffer], position: int) -> int:
         size = sum(len(buffer) for buffer in buffers)
         code = self._filesystem.fail_write(self.path, position, size)
@@ -103,6 +119,9 @@ class _FailingFile(OsFile):
     def sync(self) -> None:
         if self._filesystem.fail_sync:
             raise OSError(self._filesystem.fail_sync, "injected", self.path)
+        doomed = self._filesystem.fail_sync_below
+        if doomed and self.path.startswith(doomed):
+            raise OSError(errno.EIO, "injected", self.path)
         super().sync()
         self._filesystem.synced.append(self.path)
 
@@ -120,7 +139,7 @@ def disk_broken(path: str, position: int, size: int) -> int:
 
 
 def make_context(
-    clock: ManualClock | None = None, filesystem: OsFilesystem | None = None, **settings: int
+    clock: ManualClock | None = None, filesystem: OsFilesystem | None = None, **settings: Any
 ) -> LogContext:
     return LogContext(filesystem or OsFilesystem(), clock or ManualClock(), **settings)
 
@@ -135,31 +154,53 @@ class LogHarness:
         *,
         clock: ManualClock | None = None,
         filesystem: OsFilesystem | None = None,
+        requires_verification: bool = False,
     ) -> None:
+        self.requires_verification = requires_verification
         self.path = path / PARTITION.directory_name
         self.config = config or LogConfig()
         self.clock = clock or ManualClock()
         self.filesystem = filesystem or OsFilesystem()
         self.recovery_point = 0
+        self.recovery_anchor: RecoveryAnchor | None = None
         self.log_start_offset = 0
         self.log = self._open(clean=False)
 
     def _open(self, *, clean: bool) -> Log:
-        return Log.open(
+        log = Log.open(
             str(self.path),
-            context=make_context(self.clock, self.filesystem),
+            context=make_context(
+                self.clock, self.filesystem, requires_verification=lambda: self.requires_verification
+            ),
             config=self.config,
             topic_partition=PARTITION,
             topic_id=TOPIC_ID,
             recovery_point=self.recovery_point,
+            recovery_anchor=self.recovery_anchor,
             log_start_offset=self.log_start_offset,
             clean_shutdown=clean,
         )
+        log.on_recovery_point_lowered = self._note_recovery_point
+        return log
 
     def checkpoint(self) -> None:
         """Remember what the checkpoint files would hold."""
-        self.recovery_point = self.log.recovery_point
+        self._note_recovery_point(self.log)
         self.log_start_offset = self.log.log_start_offset
+
+    def _note_recovery_point(self, log: Log) -> None:
+        self.recovery_point = log.checkpoint_offset
+        self.recovery_anchor = log.recovery_anchor
+
+    def anchor(self) -> RecoveryAnchor:
+        """Lay a recovery anchor at the log end, and remember it as the checkpoint files would."""
+        pending = self.log.begin_anchor()
+        assert pending is not None
+        pending.run()
+        self.checkpoint()
+        anchor = self.log.recovery_anchor
+        assert anchor is not None
+        return anchor
 
     def reopen_cleanly(self) -> Log:
         self.log.close()

@@ -146,6 +146,7 @@ class Scenario:
         harness.checkpoint()
         for _ in range(3):
             self.append()
+        self.anchor()
         self.transaction()
         harness.log.update_high_watermark(harness.log.log_end_offset)
         harness.log.update_config(replace(CONFIG, retention_bytes=3 * SIZE))
@@ -155,6 +156,7 @@ class Scenario:
         end = harness.log.log_end_offset
         for _ in range(8):
             self.append()
+            self.anchor()
         end = harness.log.log_end_offset
         self.truncate(end - 8)
         for offset in range(end - 8, end - 3):
@@ -186,6 +188,19 @@ class Scenario:
         self._next += 1
         after = [*self.now(), (log.log_end_offset, b"%d" % sequence)]
         self.step(lambda: log.append_as_leader(data(sequence), sequence // 4), after)
+
+    def anchor(self) -> None:
+        """The begin, the sync and the finish of it change nothing that a reader sees."""
+        assert self.harness is not None
+        log = self.harness.log
+
+        def lay() -> None:
+            pending = log.begin_anchor()
+            if pending is not None:
+                pending.run()
+
+        self.step(lay, self.now())
+        self.harness.checkpoint()
 
     def transaction(self) -> None:
         assert self.harness is not None

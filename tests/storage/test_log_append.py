@@ -14,6 +14,7 @@ from tests.storage.support import (
     START_MS,
     FailingFilesystem,
     LogHarness,
+    ManualClock,
     batch,
     disk_broken,
     disk_full,
@@ -235,6 +236,35 @@ def test_a_repeated_batch_is_answered_with_its_first_place_and_time(tmp_path: Pa
         batch(b"a", producer_id=7, producer_epoch=0, sequence=15),
         ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
     )
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+def test_a_retry_after_a_kill_is_answered_with_the_original_offset(
+    tmp_path: Path, transactional: bool
+) -> None:
+    harness = LogHarness(tmp_path)
+    harness.log.append_as_leader(batch(b"other"), 0)
+    fields = {"producer_id": 7, "producer_epoch": 2, "transactional": transactional}
+    first = harness.log.append_as_leader(batch(b"a", b"b", sequence=5, **fields), 0)
+    for reopen in (harness.reopen_after_kill, harness.reopen_cleanly, harness.reopen_after_kill):
+        reopen()
+        again = harness.log.append_as_leader(batch(b"a", b"b", sequence=5, **fields), 0)
+        assert again.is_duplicate
+        assert (again.first_offset, again.last_offset) == (first.first_offset, first.last_offset) == (1, 2)
+    assert harness.log.append_as_leader(batch(b"c", sequence=7, **fields), 0).first_offset == 3
+
+
+def test_sequence_state_that_has_expired_accepts_any_sequence(tmp_path: Path) -> None:
+    clock = ManualClock()
+    harness = LogHarness(tmp_path, clock=clock)
+    fields = {"producer_id": 7, "producer_epoch": 2}
+    harness.log.append_as_leader(batch(sequence=0, **fields), 0)
+    with pytest.raises(ApiError) as caught:
+        harness.log.append_as_leader(batch(sequence=9, **fields), 0)
+    assert caught.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    clock.now_ms += 24 * 60 * 60 * 1000
+    harness.log.remove_expired_producers()
+    assert harness.log.append_as_leader(batch(sequence=9, **fields), 0).first_offset == 1
 
 
 def test_coordinators_may_append_several_batches_and_markers(tmp_path: Path) -> None:

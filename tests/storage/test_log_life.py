@@ -316,7 +316,7 @@ class TestRetention:
         assert harness.log.delete_old_segments() == 1
 
     def test_never_above_the_high_watermark(self, harness: LogHarness) -> None:
-        harness.log.high_watermark = 4
+        harness.log.update_high_watermark(4)
         self.config(harness, retention_bytes=0)
         assert harness.log.delete_old_segments() == 4
         assert harness.log.log_start_offset == 4
@@ -431,10 +431,12 @@ class TestFlush:
         harness.log.roll()
         pending.sync()
         pending.finish()
-        assert harness.log.recovery_point == 1  # the first segment's indexes are not on the disk
+        assert harness.log.recovery_point == 2
+        assert harness.log.checkpoint_offset == 1  # the first segment's indexes are not on the disk
         assert harness.log.has_unflushed_segments
         harness.log.flush()
-        assert harness.log.recovery_point == 2
+        assert harness.log.checkpoint_offset == 2
+        assert not harness.log.has_unflushed_segments
 
     def test_a_truncation_during_a_flush_voids_it(self, harness: LogHarness) -> None:
         for _ in range(4):

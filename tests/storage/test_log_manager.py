@@ -132,6 +132,7 @@ def test_kafkas_files_in_a_log_directory(tmp_path: Path) -> None:
         ".lock",
         "meta.properties",
         "recovery-point-offset-checkpoint",
+        "kbroker-recovery-anchors",
         "replication-offset-checkpoint",
         "log-start-offset-checkpoint",
         "a-0",
@@ -199,6 +200,52 @@ def test_deleting_works_on_a_full_disk(tmp_path: Path) -> None:
     manager.checkpoint()
     assert "a 0" not in (tmp_path / "recovery-point-offset-checkpoint").read_text()
     manager.close()
+
+
+def test_a_new_log_inherits_nothing_from_a_deleted_one_that_is_still_in_a_checkpoint(tmp_path: Path) -> None:
+    filesystem = FailingFilesystem()
+    manager = started(tmp_path, filesystem=filesystem)
+    log = manager.create(A0, TOPIC_ID, CONFIG)
+    for _ in range(10):
+        log.append_as_leader(batch(), 0)
+    log.update_high_watermark(10)
+    log.maybe_increment_log_start_offset(8)
+    manager.checkpoint()
+    filesystem.fail_write = lambda path, position, size: errno.ENOSPC if "checkpoint" in path else 0
+    manager.delete([A0])
+    with pytest.raises(StorageError) as refused:
+        manager.create(A0, uuid.UUID(int=2), CONFIG)
+    assert refused.value.disk_full
+    filesystem.fail_write = lambda path, position, size: 0
+    log = manager.create(A0, uuid.UUID(int=2), CONFIG)
+    log.append_as_leader(batch(), 0)
+    log.flush()
+    manager.abandon()
+    again = started(tmp_path)
+    assert again.findings == []
+    assert (again.logs[A0].log_start_offset, again.logs[A0].log_end_offset) == (0, 1)
+    again.abandon()
+
+
+def test_a_new_log_inherits_nothing_from_one_that_was_on_its_way_to_its_directory(tmp_path: Path) -> None:
+    paths = (tmp_path / "one", tmp_path / "two")
+    manager = started(*paths)
+    log = manager.create(A0, TOPIC_ID, CONFIG, directory=str(paths[0]))
+    for _ in range(10):
+        log.append_as_leader(batch(), 0)
+    log.update_high_watermark(10)
+    log.maybe_increment_log_start_offset(8)
+    manager.begin_move(A0, manager.path_of(str(paths[1])))
+    manager.checkpoint()
+    manager.delete([A0])
+    log = manager.create(A0, uuid.UUID(int=2), CONFIG, directory=str(paths[1]))
+    log.append_as_leader(batch(), 0)
+    log.flush()
+    manager.abandon()
+    again = started(*paths)
+    assert again.findings == []
+    assert (again.logs[A0].log_start_offset, again.logs[A0].log_end_offset) == (0, 1)
+    again.abandon()
 
 
 def test_a_removal_that_a_crash_interrupted_is_resumed(tmp_path: Path) -> None:
@@ -346,13 +393,12 @@ class TestHousekeeping:
         clock.now_ms += 1000
         self.flush(manager)
         assert [log.recovery_point for log in (rolled, overdue, idle)] == [1, 1, 0]
-        assert list(manager.pending_flushes()) == []
+        assert list(manager.flushes_due()) == []
         manager.close()
 
     def flush(self, manager: LogManager) -> None:
-        for pending in manager.pending_flushes():
-            pending.sync()
-            pending.finish()
+        for log, offset in manager.flushes_due():
+            log.flush(offset)
 
     def test_a_later_checkpoint_is_not_overwritten_by_an_earlier_one(self, tmp_path: Path) -> None:
         manager = started(tmp_path)
@@ -363,11 +409,11 @@ class TestHousekeeping:
         earlier = manager.begin_checkpoint()
         log.truncate_to(2)  # writes the lowered recovery point at once
         path = tmp_path / "recovery-point-offset-checkpoint"
-        assert path.read_text() == "0\n1\na 0 2\n"
+        assert path.read_text() == "0\n1\na 0 1\n"
         earlier()
-        assert path.read_text() == "0\n1\na 0 2\n"
+        assert path.read_text() == "0\n1\na 0 1\n"
         manager.checkpoint()
-        assert path.read_text() == "0\n1\na 0 2\n"
+        assert path.read_text() == "0\n1\na 0 1\n"
         manager.close()
 
     def test_of_prepared_checkpoints_the_latest_stays(self, tmp_path: Path) -> None:

@@ -153,6 +153,18 @@ class LogMachine(RuleBasedStateMachine):
         self.harness.checkpoint()
         assert self.harness.log.recovery_point == self.model.end
 
+    @rule(late=st.booleans(), count=st.integers(0, 2))
+    def anchor(self, late: bool, count: int) -> None:
+        """Lay a recovery anchor; the log goes on while the disk is busy, and perhaps the checkpoint is not written."""
+        pending = self.harness.log.begin_anchor()
+        for _ in range(count):
+            self.append(1, 0)
+        if pending is not None:
+            pending.run()
+            assert self.harness.log.recovery_point >= self.model.end - count
+        if not late:
+            self.harness.checkpoint()
+
     @rule(back=st.integers(1, 8))
     def truncate(self, back: int) -> None:
         target = max(self.model.end - back, self.model.start)

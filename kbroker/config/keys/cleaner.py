@@ -11,6 +11,7 @@ KEYS = (
         "log.cleaner.enable",
         True,
         "Run log compaction.",
+        acted_on=True,
     ),
     int32(
         "log.cleaner.threads",
@@ -18,6 +19,7 @@ KEYS = (
         "Threads that compact logs.",
         at_least(0),
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int64(
         "log.cleaner.backoff.ms",
@@ -25,12 +27,14 @@ KEYS = (
         "Pause of the cleaner when no log needs cleaning.",
         at_least(0),
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int64(
         "log.cleaner.dedupe.buffer.size",
         134_217_728,
         "Memory for the key maps of all cleaner threads.",
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int32(
         "log.cleaner.io.buffer.size",
@@ -38,18 +42,21 @@ KEYS = (
         "Memory for reading and writing of all cleaner threads.",
         at_least(0),
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     double(
         "log.cleaner.io.buffer.load.factor",
         0.9,
         "How full a cleaner's key map may become.",
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     double(
         "log.cleaner.io.max.bytes.per.second",
         DOUBLE_MAX,
         "Bytes per second that the cleaner may read and write on average.",
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int64(
         "log.cleaner.delete.retention.ms",
@@ -57,6 +64,7 @@ KEYS = (
         "How long tombstones stay in a compacted log after it was cleaned.",
         at_least(0),
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     double(
         "log.cleaner.min.cleanable.ratio",
@@ -64,6 +72,7 @@ KEYS = (
         "Share of not yet compacted bytes at which a log is compacted.",
         Between(0, 1),
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int64(
         "log.cleaner.min.compaction.lag.ms",
@@ -71,6 +80,7 @@ KEYS = (
         "Age below which a record is not compacted away.",
         at_least(0),
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int64(
         "log.cleaner.max.compaction.lag.ms",
@@ -78,5 +88,6 @@ KEYS = (
         "Age at which a record must be compacted, whatever the cleanable ratio.",
         at_least(1),
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
 )

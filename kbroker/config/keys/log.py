@@ -38,6 +38,7 @@ KEYS = (
         (),
         "Log directories that get no new partitions; * means all.",
         dynamic=PER_BROKER,
+        acted_on=True,
     ),
     int64(
         "log.dir.failure.timeout.ms",
@@ -278,6 +279,7 @@ KEYS = (
         "Time between two writes of the recovery-point checkpoint.",
         at_least(0),
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "log.flush.start.offset.checkpoint.interval.ms",
@@ -285,6 +287,7 @@ KEYS = (
         "Time between two writes of the log-start-offset checkpoint.",
         at_least(0),
         importance=HIGH,
+        acted_on=True,
     ),
     boolean(
         "log.preallocate",

@@ -174,6 +174,7 @@ KEYS = (
         30_000,
         "How long this broker waits for another broker's response before it gives up or retries.",
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "max.request.partition.size.limit",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kbroker.config.declare import int64, string
+from kbroker.config.declare import CLUSTER_WIDE, HIGH, boolean, int64, string
 from kbroker.config.validators import NonEmpty, at_least
 
 KEYS = (
@@ -12,6 +12,15 @@ KEYS = (
         "Cluster id for data directories that are still empty, instead of a new random one. "
         "The environment variable CLUSTER_ID sets it too.",
         NonEmpty(),
+        acted_on=True,
+    ),
+    boolean(
+        "kbroker.acks.all.sync",
+        True,
+        "Acknowledge acks=all, and what coordinators write, when the disk has it. With false, as in Apache "
+        "Kafka, the page cache is enough, and a power failure may lose it.",
+        importance=HIGH,
+        dynamic=CLUSTER_WIDE,
         acted_on=True,
     ),
     int64(

@@ -48,6 +48,32 @@ KEYS = (
         at_least(1),
         importance=LOW,
     ),
+    # Kafka takes these three only as dynamic configs and tells of them only when they are set.
+    int64(
+        "leader.replication.throttled.rate",
+        None,
+        "Bytes per second that leaders send at most to replicas under a quota.",
+        at_least(0),
+        dynamic=CLUSTER_WIDE,
+        internal=True,
+    ),
+    int64(
+        "follower.replication.throttled.rate",
+        None,
+        "Bytes per second that followers fetch at most for replicas under a quota.",
+        at_least(0),
+        dynamic=CLUSTER_WIDE,
+        internal=True,
+    ),
+    int64(
+        "replica.alter.log.dirs.io.max.bytes.per.second",
+        None,
+        "Bytes per second that moves of replicas between log directories copy at most; unlimited when unset.",
+        at_least(0),
+        dynamic=CLUSTER_WIDE,
+        acted_on=True,
+        internal=True,
+    ),
     int32(
         "controller.quota.window.num",
         11,

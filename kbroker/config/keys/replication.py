@@ -79,8 +79,9 @@ KEYS = (
     int32(
         "num.replica.alter.log.dirs.threads",
         None,
-        "Threads that move replicas between log directories.",
+        "How many replicas are moved between log directories at a time; as many as there are directories when unset.",
         importance=HIGH,
+        acted_on=True,
     ),
     int64(
         "replica.lag.time.max.ms",

@@ -30,6 +30,7 @@ KEYS = (
         "Longest transaction timeout that a producer may ask for.",
         at_least(1),
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "transactional.id.expiration.ms",
@@ -37,6 +38,7 @@ KEYS = (
         "How long an idle transactional id is remembered.",
         at_least(1),
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "transaction.abort.timed.out.transaction.cleanup.interval.ms",
@@ -44,6 +46,7 @@ KEYS = (
         "Time between two looks for transactions that timed out.",
         at_least(1),
         importance=LOW,
+        acted_on=True,
     ),
     int32(
         "transaction.remove.expired.transaction.cleanup.interval.ms",
@@ -51,6 +54,7 @@ KEYS = (
         "Time between two looks for expired transactional ids.",
         at_least(1),
         importance=LOW,
+        acted_on=True,
     ),
     boolean(
         "transaction.partition.verification.enable",
@@ -58,12 +62,14 @@ KEYS = (
         "Check that a partition belongs to the transaction before transactional records are appended.",
         importance=LOW,
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     boolean(
         "transaction.two.phase.commit.enable",
         False,
         "Let producers take part in two-phase commits driven from outside (KIP-939).",
         importance=LOW,
+        acted_on=True,
     ),
     int32(
         "transaction.state.log.num.partitions",
@@ -71,6 +77,7 @@ KEYS = (
         "Partitions of the transaction state topic; fixed once the topic exists.",
         at_least(1),
         importance=HIGH,
+        acted_on=True,
     ),
     int16(
         "transaction.state.log.replication.factor",
@@ -78,6 +85,7 @@ KEYS = (
         "Replicas of the transaction state topic; at most as many as there are brokers.",
         at_least(1),
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "transaction.state.log.min.isr",
@@ -85,6 +93,7 @@ KEYS = (
         "In-sync replicas that a write to the transaction state topic needs.",
         at_least(1),
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "transaction.state.log.segment.bytes",
@@ -92,6 +101,7 @@ KEYS = (
         "Segment size of the transaction state topic.",
         at_least(1),
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "transaction.state.log.load.buffer.size",
@@ -103,15 +113,17 @@ KEYS = (
     int32(
         "add.partitions.to.txn.retry.backoff.ms",
         20,
-        "First pause before a partition is added to a transaction again.",
+        "Pause before a partition is added to a transaction again, while the transaction before is ending.",
         at_least(1),
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "add.partitions.to.txn.retry.backoff.max.ms",
         100,
-        "Longest pause before a partition is added to a transaction again.",
+        "How long a produce request waits in all for the transaction before to end.",
         at_least(0),
         importance=HIGH,
+        acted_on=True,
     ),
 )

@@ -16,7 +16,7 @@ from kbroker.coordination.group.config import GroupConfig
 from kbroker.coordination.group.shard import GroupShard
 from kbroker.coordination.partitioning import partition_for
 from kbroker.coordination.ports import Producer, RequestOrigin, ShardLog, World
-from kbroker.coordination.runtime import CoordinatorRuntime
+from kbroker.coordination.runtime import CoordinatorRuntime, error_for_clients
 from wire.errors import ApiError, ErrorCode
 from wire.messages.group_membership import (
     HeartbeatRequest,
@@ -96,6 +96,10 @@ class GroupCoordinator:
     def partition_for(self, group_id: str) -> int:
         """The partition of ``__consumer_offsets`` that the group belongs to."""
         return partition_for(group_id, self._partition_count())
+
+    def error_for_clients(self, code: ErrorCode) -> ErrorCode:
+        """What a client is told when the log of its group answered ``code``."""
+        return error_for_clients(code)
 
     # Membership
 
@@ -216,16 +220,23 @@ class GroupCoordinator:
             )
 
     async def commit_transactional_offsets(
-        self, request: TxnOffsetCommitRequest, topic_ids: Mapping[str, uuid.UUID]
+        self,
+        request: TxnOffsetCommitRequest,
+        topic_ids: Mapping[str, uuid.UUID],
+        *,
+        verification_guard: object | None = None,
     ) -> TxnOffsetCommitResponse:
-        """The transaction is known to be open; ``topic_ids`` are those of the topics in the request."""
+        """The transaction is known to be open; ``topic_ids`` are those of the topics in the request.
+
+        ``verification_guard`` is what the group's log gave out when that was asked for.
+        """
         try:
             if not request.group_id:
                 raise ApiError(ErrorCode.INVALID_GROUP_ID)
             return await self._runtime.write(
                 self.partition_for(request.group_id),
                 lambda shard, caller, now_ms: shard.commit_transactional_offsets(request, topic_ids, now_ms),
-                Producer(request.producer_id, request.producer_epoch),
+                Producer(request.producer_id, request.producer_epoch, verification_guard),
             )
         except ApiError as error:
             topic_class = TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic
@@ -245,11 +256,21 @@ class GroupCoordinator:
             )
 
     async def complete_transaction(
-        self, partition: int, producer: tuple[int, int], *, coordinator_epoch: int, committed: bool
+        self,
+        partition: int,
+        producer: tuple[int, int],
+        *,
+        coordinator_epoch: int,
+        committed: bool,
+        transaction_version: int = 0,
     ) -> None:
         """Write the marker of (producer id, epoch) to a partition of ``__consumer_offsets``; ApiError if it fails."""
         await self._runtime.complete_transaction(
-            partition, Producer(*producer), coordinator_epoch=coordinator_epoch, committed=committed
+            partition,
+            Producer(*producer),
+            coordinator_epoch=coordinator_epoch,
+            committed=committed,
+            transaction_version=transaction_version,
         )
 
     async def fetch_offsets(

@@ -29,10 +29,13 @@ class MemoryShardLog:
         self.holding = False
         self.lost = False
         self.errors: list[Exception] = []
+        self.guards: list[object | None] = []
         self._moved = trio.Event()
 
     def append(self, records: Sequence[Record], producer: Producer | None = None) -> int:
-        producer_id, producer_epoch = producer or (-1, -1)
+        producer_id, producer_epoch, guard = producer or (-1, -1, None)
+        if producer is not None:
+            self.guards.append(guard)
         return self._append(
             build_batch(
                 records,
@@ -44,7 +47,13 @@ class MemoryShardLog:
         )
 
     def append_end_transaction_marker(
-        self, producer: Producer, *, coordinator_epoch: int, committed: bool, timestamp_ms: int
+        self,
+        producer: Producer,
+        *,
+        coordinator_epoch: int,
+        committed: bool,
+        timestamp_ms: int,
+        transaction_version: int,
     ) -> int:
         return self._append(
             build_end_transaction_marker(
@@ -103,6 +112,9 @@ class TrioWorld:
 
     def wall_clock_ms(self) -> int:
         return 1_700_000_000_000 + round(trio.current_time() * 1000)
+
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
 
     def uuid4(self) -> uuid.UUID:
         self._uuids += 1

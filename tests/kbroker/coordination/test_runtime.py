@@ -46,6 +46,11 @@ class Counter:
             atomic=atomic,
         )
 
+    def add_patiently(self, number: int, pending: Any) -> Result[int]:
+        result = self.add(number, pending=pending)
+        result.until_committed = True
+        return result
+
     def park(self, caller: Caller) -> Result[str]:
         self.parked.append(caller)
         return Result()
@@ -113,7 +118,9 @@ class Stage:
             machine_for=self._machine_for,
             log_for=self._log_for,
             commit_timeout_ms=round(COMMIT_TIMEOUT_S * 1000),
+            carry_out=lambda partition, effect: self.effects.append((partition, effect)),
         )
+        self.effects: list[tuple[int, Any]] = []
 
     def _machine_for(self, partition: int) -> Counter:
         self.machines.append(Counter())
@@ -470,6 +477,60 @@ class TestCommits:
             await trio.sleep(2.1)
             assert second.error is ErrorCode.COORDINATOR_NOT_AVAILABLE
 
+    async def test_a_patient_machine_hears_of_the_commit_however_late(
+        self, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        async with loaded() as (stage, nursery):
+            stage.log.holding = True
+            patient = Outcome(
+                nursery,
+                lambda: stage.runtime.write(0, lambda machine, caller, now_ms: machine.add_patiently(1, "p")),
+            )
+            await trio.sleep(1)
+            impatient = Outcome(nursery, lambda: stage.add(2, pending="i"))
+            await trio.sleep(4.1)
+            assert patient.error is ErrorCode.COORDINATOR_NOT_AVAILABLE
+            assert not impatient.is_done
+            assert stage.machine.finished == []
+            await trio.sleep(1)
+            assert impatient.error is ErrorCode.COORDINATOR_NOT_AVAILABLE
+            late = AppendFailure(ErrorCode.COORDINATOR_NOT_AVAILABLE, written=True)
+            assert stage.machine.finished == [("i", late)]
+            await trio.sleep(1000)
+            stage.log.commit_all()
+            await settle()
+            assert stage.machine.finished == [("i", late), ("p", None)]
+
+    async def test_a_patient_machine_keeps_later_callers_waiting_no_longer(
+        self, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        async with loaded() as (stage, nursery):
+            stage.log.holding = True
+            Outcome(
+                nursery,
+                lambda: stage.runtime.write(0, lambda machine, caller, now_ms: machine.add_patiently(1, "p")),
+            )
+            await trio.sleep(COMMIT_TIMEOUT_S + 1)
+            later = Outcome(nursery, lambda: stage.add(2))
+            await trio.sleep(COMMIT_TIMEOUT_S + 1)
+            assert later.error is ErrorCode.COORDINATOR_NOT_AVAILABLE
+
+    async def test_a_patient_machine_that_is_unloaded_hears_nothing_more(
+        self, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        async with loaded() as (stage, nursery):
+            stage.log.holding = True
+            waiting = Outcome(
+                nursery,
+                lambda: stage.runtime.write(0, lambda machine, caller, now_ms: machine.add_patiently(1, "p")),
+            )
+            await trio.sleep(COMMIT_TIMEOUT_S + 1)
+            assert waiting.error is ErrorCode.COORDINATOR_NOT_AVAILABLE
+            stage.runtime.unload(0)
+            stage.log.commit_all()
+            await settle()
+            assert stage.machines[0].finished == []
+
     async def test_read_after_earlier_writes(self, autojump_clock: trio.testing.MockClock) -> None:
         async with loaded() as (stage, nursery):
 
@@ -725,3 +786,48 @@ class TestTimers:
             return result
 
         await stage.runtime.write(0, operation)
+
+
+class TestEffects:
+    async def test_effects_are_carried_out_with_the_decision(self) -> None:
+        async with loaded() as (stage, _):
+            stage.log.holding = True
+            result: Result[None] = Result(effects=["one", "two"])
+            stage.runtime.post(0, lambda machine, now_ms: result)
+            assert stage.effects == [(0, "one"), (0, "two")]
+
+    async def test_effects_of_loading_and_of_commits(self) -> None:
+        stage = Stage()
+
+        def prepare(machine: Counter) -> None:
+            machine.on_loaded = Result(effects=["loaded"])
+            machine.after = lambda pending: Result(effects=[pending])
+
+        stage.prepare = prepare
+        async with loaded(stage):
+            await stage.add(1, pending="committed")
+            assert stage.effects == [(0, "loaded"), (0, "committed")]
+
+
+class TestPost:
+    async def test_post_writes_for_nobody(self) -> None:
+        async with loaded() as (stage, _):
+            stage.runtime.post(0, lambda machine, now_ms: Result(records=[CoordinatorRecord(b"n", b"5", 5)]))
+            assert stage.machine.numbers == [5]
+
+    async def test_post_to_a_shard_that_is_not_served(self) -> None:
+        async with loaded() as (stage, _):
+            with pytest.raises(ApiError) as caught:
+                stage.runtime.post(1, lambda machine, now_ms: Result())
+            assert caught.value.code is ErrorCode.NOT_COORDINATOR
+
+
+class TestLeaderEpoch:
+    async def test_it_is_the_newest(self) -> None:
+        async with loaded() as (stage, _):
+            assert stage.runtime.leader_epoch(0) == 1
+            stage.runtime.load(0, leader_epoch=3)
+            assert stage.runtime.leader_epoch(0) == 3
+            stage.runtime.unload(0)
+            with pytest.raises(ApiError):
+                stage.runtime.leader_epoch(0)

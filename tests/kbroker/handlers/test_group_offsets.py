@@ -1,4 +1,4 @@
-"""OffsetCommit, OffsetFetch and OffsetDelete at every version, through the codec and a real coordinator.
+"""OffsetCommit, OffsetFetch, TxnOffsetCommit, OffsetDelete at every version, through codec and real coordinator.
 
 Orders and codes are those of Apache Kafka 4.4's answers to the same requests.
 """
@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
+from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC
 from kbroker.handlers.group_offsets import GroupOffsetHandlers
+from storage.transaction_verification import VerificationGuard
 from tests.kbroker.coordination.group.test_service import Stage, serving
+from tests.kbroker.handlers.fake_transactions import FakeTransactions, verifier_of
 from tests.kbroker.handlers.requests import send
-from wire.errors import ErrorCode
+from wire.errors import ApiError, ErrorCode
 from wire.messages.group_offsets import OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest
+from wire.messages.transactions import TxnOffsetCommitRequest
 from wire.schema import ZERO_UUID
 
 GROUP = "my-group"
@@ -46,11 +50,36 @@ class Catalog:
         return topic in self.topics and 0 <= partition < PARTITIONS
 
 
+class OffsetsPartitions:
+    """The partitions of ``__consumer_offsets``, of which only verification is asked here."""
+
+    def __init__(self) -> None:
+        self.error: ErrorCode | None = None
+        self.guard: VerificationGuard | None = VerificationGuard()
+
+    def leader(self, topic: str, index: int) -> Any:
+        assert topic == CONSUMER_OFFSETS_TOPIC
+        if self.error is not None:
+            raise ApiError(self.error)
+        return self
+
+    def start_transaction_verification(
+        self, producer_id: int, sequence: int, producer_epoch: int, *, supports_epoch_bump: bool
+    ) -> VerificationGuard | None:
+        return self.guard
+
+
 class Subject:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.catalog = Catalog()
-        self.handlers = GroupOffsetHandlers(groups=stage.groups, topics=self.catalog)
+        self.partitions = OffsetsPartitions()
+        self.transactions = FakeTransactions()
+        self.handlers = GroupOffsetHandlers(
+            groups=stage.groups,
+            topics=self.catalog,
+            verifier=verifier_of(self.partitions, self.transactions),
+        )
 
     async def commit(
         self, version: int, topics: dict[str | uuid.UUID, list[int]], group: str = GROUP, **fields: Any
@@ -274,3 +303,139 @@ class TestDelete:
     async def test_error_of_the_group(self, subject: Subject, group: str, expected: ErrorCode) -> None:
         response = await subject.delete({"t": [0], "nope": [0]}, group)
         assert (response.error_code, response.topics) == (expected, [])
+
+
+# TxnOffsetCommit
+
+_TransactionalTopic = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
+PRODUCER = 7
+
+
+async def commit_in_transaction(
+    subject: Subject,
+    version: int,
+    topics: dict[str, list[int]] | None = None,
+    group: str = GROUP,
+    **fields: Any,
+) -> dict[tuple[str, int], ErrorCode]:
+    """Commits offset 10 + partition as part of the transaction of ``tx``."""
+    request = TxnOffsetCommitRequest(
+        transactional_id="tx",
+        group_id=group,
+        producer_id=PRODUCER,
+        producer_epoch=0,
+        topics=[
+            _TransactionalTopic(
+                name=name,
+                partitions=[
+                    _TransactionalTopic.TxnOffsetCommitRequestPartition(
+                        partition_index=index, committed_offset=10 + index, committed_metadata="m"
+                    )
+                    for index in indexes
+                ],
+            )
+            for name, indexes in (topics or {"t": [0]}).items()
+        ],
+        **fields,
+    )
+    response = await send(subject.handlers.commit_transactional_offsets, request, version)
+    return {
+        (topic.name, partition.partition_index): ErrorCode(partition.error_code)
+        for topic in response.topics
+        for partition in topic.partitions
+    }
+
+
+async def end_transaction(subject: Subject, *, committed: bool) -> None:
+    groups = subject.stage.groups
+    await groups.complete_transaction(
+        groups.partition_for(GROUP), (PRODUCER, 0), coordinator_epoch=0, committed=committed
+    )
+
+
+async def offset_of(subject: Subject, *, require_stable: bool = False) -> tuple[int, int]:
+    response = await subject.fetch(9, {GROUP: {"t": [0]}}, require_stable=require_stable)
+    partition = response[0].topics[0].partitions[0]
+    return partition.error_code, partition.committed_offset
+
+
+@pytest.mark.parametrize("version", range(6))
+async def test_the_groups_partition_is_verified_or_added_by_version(subject: Subject, version: int) -> None:
+    partition = CONSUMER_OFFSETS_TOPIC, subject.stage.groups.partition_for(GROUP)
+    assert await commit_in_transaction(subject, version) == {("t", 0): ErrorCode.NONE}
+    adds = version == 5
+    assert subject.transactions.asked == [("tx", (PRODUCER, 0), [partition], not adds, 2 if adds else 0)]
+    assert subject.stage.log.guards == [subject.partitions.guard]
+
+
+async def test_offsets_of_a_transaction_are_pending_until_it_is_committed(subject: Subject) -> None:
+    await subject.commit(8, {"t": [0]})
+    assert await commit_in_transaction(subject, 5, {"t": [0, 1]}) == {("t", 0): 0, ("t", 1): 0}
+    assert await offset_of(subject, require_stable=True) == (ErrorCode.UNSTABLE_OFFSET_COMMIT, -1)
+    assert await offset_of(subject) == (0, 10)
+    await end_transaction(subject, committed=True)
+    assert await offset_of(subject, require_stable=True) == (0, 10)
+
+
+async def test_offsets_committed_in_an_aborted_transaction_never_appear(subject: Subject) -> None:
+    assert await commit_in_transaction(subject, 5) == {("t", 0): 0}
+    assert await offset_of(subject) == (0, -1)
+    await end_transaction(subject, committed=False)
+    assert await offset_of(subject) == await offset_of(subject, require_stable=True) == (0, -1)
+
+
+async def test_what_does_not_exist_takes_no_offsets_in_a_transaction(subject: Subject) -> None:
+    answer = await commit_in_transaction(subject, 5, {"t": [0, 9], "x": [0], "u": [1]})
+    assert answer == {("t", 9): UNKNOWN_PARTITION, ("t", 0): 0, ("x", 0): UNKNOWN_PARTITION, ("u", 1): 0}
+    subject.transactions.asked.clear()
+    assert await commit_in_transaction(subject, 5, {"x": [0]}) == {("x", 0): UNKNOWN_PARTITION}
+    assert subject.transactions.asked == []
+
+
+async def test_a_group_needs_a_name_before_anybody_is_asked(subject: Subject) -> None:
+    assert await commit_in_transaction(subject, 5, group="") == {("t", 0): ErrorCode.INVALID_GROUP_ID}
+    assert subject.transactions.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "version", "told"),
+    [
+        (ErrorCode.TRANSACTION_ABORTABLE, 3, ErrorCode.INVALID_TXN_STATE),
+        (ErrorCode.TRANSACTION_ABORTABLE, 4, ErrorCode.TRANSACTION_ABORTABLE),
+        (ErrorCode.PRODUCER_FENCED, 5, ErrorCode.INVALID_PRODUCER_EPOCH),
+        (ErrorCode.CONCURRENT_TRANSACTIONS, 5, ErrorCode.CONCURRENT_TRANSACTIONS),
+        (ErrorCode.NETWORK_EXCEPTION, 5, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS),
+        (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, 2, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS),
+        (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, 1, ErrorCode.COORDINATOR_NOT_AVAILABLE),
+        (ErrorCode.NOT_COORDINATOR, 5, ErrorCode.NOT_COORDINATOR),
+    ],
+)
+async def test_what_the_transaction_coordinator_refuses(
+    subject: Subject, answer: ErrorCode, version: int, told: ErrorCode
+) -> None:
+    subject.transactions.answers = [answer]
+    assert await commit_in_transaction(subject, version) == {("t", 0): told}
+    assert subject.stage.log.batches == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.COORDINATOR_NOT_AVAILABLE),
+        (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.NOT_COORDINATOR),
+        (ErrorCode.KAFKA_STORAGE_ERROR, ErrorCode.NOT_COORDINATOR),
+        (ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.INVALID_PRODUCER_EPOCH),
+    ],
+)
+async def test_a_groups_partition_that_cannot_be_asked(
+    subject: Subject, error: ErrorCode, told: ErrorCode
+) -> None:
+    subject.partitions.error = error
+    assert await commit_in_transaction(subject, 5) == {("t", 0): told}
+    assert subject.transactions.asked == []
+
+
+async def test_a_transaction_that_is_open_in_the_groups_partition_needs_no_asking(subject: Subject) -> None:
+    subject.partitions.guard = None
+    assert await commit_in_transaction(subject, 5) == {("t", 0): 0}
+    assert subject.transactions.asked == []

@@ -1,4 +1,4 @@
-"""DescribeLogDirs: which directories and replicas are told, at each version."""
+"""DescribeLogDirs: which directories and replicas are told. AlterReplicaLogDirs: results and errors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from kbroker.handlers.log_dirs import LogDirHandlers
 from tests.kbroker.handlers.requests import send
-from wire.errors import ErrorCode
-from wire.messages.log_dirs import DescribeLogDirsRequest
+from wire.errors import ApiError, ErrorCode
+from wire.messages.log_dirs import AlterReplicaLogDirsRequest, DescribeLogDirsRequest
 
 Topic = DescribeLogDirsRequest.DescribableLogDirTopic
 
@@ -40,12 +40,26 @@ class Directories:
         return self._directories
 
 
+class Moves:
+    """Takes every wish; refuses what is in `errors`."""
+
+    def __init__(self, **errors: ErrorCode) -> None:
+        self.asked: list[tuple[str, int, str]] = []
+        self._errors = errors
+
+    def move(self, topic: str, index: int, path: str) -> None:
+        self.asked.append((topic, index, path))
+        if topic in self._errors:
+            raise ApiError(self._errors[topic])
+
+
 REPLICAS = [Replica("a", 0, 10, 3), Replica("b", 0, 2**40), Replica("a", 1, 20, 0, True)]
 HANDLERS = LogDirHandlers(
     log_directories=Directories(
         Directory("/data/1", REPLICAS, is_cordoned=True),
         Directory("/data/2", [Replica("b", 1)], ErrorCode.KAFKA_STORAGE_ERROR),
-    )
+    ),
+    moves=Moves(),
 )
 
 
@@ -90,3 +104,28 @@ async def test_only_the_replicas_asked_for(
     assert [
         (t.name, [p.partition_index for p in t.partitions]) for t in response.results[0].topics
     ] == expected
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_each_partition_to_be_moved_gets_one_result(version: int) -> None:
+    directory = AlterReplicaLogDirsRequest.AlterReplicaLogDir
+    topic = directory.AlterReplicaLogDirTopic
+    moves = Moves(bad=ErrorCode.LOG_DIR_NOT_FOUND)
+    handlers = LogDirHandlers(log_directories=Directories(), moves=moves)
+    request = AlterReplicaLogDirsRequest(
+        dirs=[
+            directory(
+                path="/1", topics=[topic(name="a", partitions=[0, 1]), topic(name="bad", partitions=[3])]
+            ),
+            directory(
+                path="/2", topics=[topic(name="a", partitions=[1, 2]), topic(name="none", partitions=[])]
+            ),
+        ]
+    )
+    response = await send(handlers.alter_replica_log_dirs, request, version)
+    assert [
+        (each.topic_name, [(p.partition_index, p.error_code) for p in each.partitions])
+        for each in response.results
+    ] == [("a", [(0, 0), (1, 0), (2, 0)]), ("bad", [(3, ErrorCode.LOG_DIR_NOT_FOUND)])]
+    # As in Kafka, the last directory that is named for a partition counts.
+    assert moves.asked == [("a", 0, "/1"), ("a", 1, "/2"), ("bad", 3, "/1"), ("a", 2, "/2")]

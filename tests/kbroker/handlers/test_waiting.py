@@ -25,6 +25,7 @@ from storage.file_slice import FileSlice
 from storage.filesystem import OsFilesystem
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
+from tests.kbroker.handlers.fake_transactions import Settings, TrioTime, verifier_of
 from tests.running_broker import batch
 from wire.errors import ErrorCode, ProtocolError
 from wire.messages.fetch import FetchRequest, FetchResponse
@@ -59,7 +60,12 @@ class Setting:
             node_id=1, log_manager=self.logs, on_no_directory_left=lambda failure: pytest.fail(str(failure))
         )
         self.apply(State())
-        self.producing = ProduceHandlers(partitions=self.replicas)
+        self.producing = ProduceHandlers(
+            partitions=self.replicas,
+            verifier=verifier_of(self.replicas),
+            settings=Settings(),
+            world=TrioTime(),
+        )
         self.fetching = FetchHandlers(
             partitions=self.replicas,
             sessions=FetchSessions(
