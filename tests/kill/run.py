@@ -27,6 +27,7 @@ RECORDS_PER_ROUND = 100
 # Many small requests keep the broker busy, so that a kill has something to interrupt: an append whose answer
 # never arrives is what makes an idempotent producer send a batch again.
 RECORDS_PER_BATCH = 2
+QUEUED_RECORDS_MAX = 4_000
 ROUND_S = 0.01
 COMMIT_EVERY = 200
 DEADLINE_S = 120.0
@@ -44,12 +45,23 @@ class Plan:
     seed: int
 
 
-class _Writer(threading.Thread):
+class Writer(threading.Thread):
     """An idempotent producer with acks=all that never stops while the broker dies under it."""
 
-    def __init__(self, bootstrap: str, history: History) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        history: History,
+        *,
+        topic: str = TOPIC,
+        partitions: int = PARTITIONS,
+        records_per_round: int = RECORDS_PER_ROUND,
+        pause_s: float = 0.0,
+    ) -> None:
         super().__init__(name="writer", daemon=True)
         self._history = history
+        self._topic, self._partitions = topic, partitions
+        self._records_per_round, self._pause_s = records_per_round, pause_s
         self._stopping = threading.Event()
         self._producer = Producer(
             {
@@ -58,6 +70,8 @@ class _Writer(threading.Thread):
                 "acks": "all",
                 "linger.ms": 0,
                 "batch.num.messages": RECORDS_PER_BATCH,
+                # What waits here at the end is sent two by two, each pair waiting for the disk.
+                "queue.buffering.max.messages": QUEUED_RECORDS_MAX,
                 "message.timeout.ms": int(DEADLINE_S * 1000),
                 "reconnect.backoff.ms": 20,
                 "reconnect.backoff.max.ms": 100,
@@ -68,15 +82,18 @@ class _Writer(threading.Thread):
     def run(self) -> None:
         number = 0
         while not self._stopping.is_set():
-            for _ in range(RECORDS_PER_ROUND):
-                value, partition = b"%d" % number, number % PARTITIONS
+            for _ in range(self._records_per_round):
+                value, partition = b"%d" % number, number % self._partitions
                 try:
-                    self._producer.produce(TOPIC, value, partition=partition, on_delivery=self._delivered)
+                    self._producer.produce(
+                        self._topic, value, partition=partition, on_delivery=self._delivered
+                    )
                 except BufferError:
                     break
                 self._history.sent[value] = partition
                 number += 1
             self._producer.poll(ROUND_S)
+            time.sleep(self._pause_s)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         value = message.value()
@@ -167,7 +184,7 @@ def run(plan: Plan, directory: Path) -> History:
     with BrokerProcess(directory, overrides=overrides).start() as broker:
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_server, "logger": _SILENT})
         admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(DEADLINE_S)
-        writer = _Writer(broker.bootstrap_server, history)
+        writer = Writer(broker.bootstrap_server, history)
         writer.start()
         reader = _new_reader(broker, history)
         for _ in range(plan.kills):
@@ -185,7 +202,7 @@ def run(plan: Plan, directory: Path) -> History:
         broker.kill()
         broker.start()
         history.committed = _committed(broker.bootstrap_server)
-        history.log = _read_everything(broker.bootstrap_server)
+        history.log = read_everything(broker.bootstrap_server, TOPIC, PARTITIONS)
         broker.terminate()
     return history
 
@@ -221,7 +238,8 @@ def _committed(bootstrap: str) -> dict[int, int]:
     return {partition.partition: partition.offset for partition in found if partition.offset >= 0}
 
 
-def _read_everything(bootstrap: str) -> list[Seen]:
+def read_everything(bootstrap: str, topic: str, partitions: int) -> list[Seen]:
+    """Every record of a topic whose offsets are dense."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -231,11 +249,11 @@ def _read_everything(bootstrap: str) -> list[Seen]:
         }
     )
     ends = {}
-    for partition in range(PARTITIONS):
+    for partition in range(partitions):
         _, ends[partition] = consumer.get_watermark_offsets(
-            TopicPartition(TOPIC, partition), timeout=DEADLINE_S
+            TopicPartition(topic, partition), timeout=DEADLINE_S
         )
-    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in ends])
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
     log: list[Seen] = []
     deadline = time.monotonic() + DEADLINE_S
     while len(log) < sum(ends.values()):
