@@ -49,6 +49,12 @@ class AiokafkaClient:
     ) -> AiokafkaProducer:
         return AiokafkaProducer(_configuration(bootstrap_server, settings))
 
+    def transactional_producer(
+        self, bootstrap_server: str, transactional_id: str, settings: Mapping[str, Setting] | None = None
+    ) -> AiokafkaTransactionalProducer:
+        configuration = _configuration(bootstrap_server, settings)
+        return AiokafkaTransactionalProducer({**configuration, "transactional_id": transactional_id})
+
     def consumer(
         self, bootstrap_server: str, group: str | None = None, settings: Mapping[str, Setting] | None = None
     ) -> AiokafkaConsumer:
@@ -266,8 +272,26 @@ class AiokafkaProducer(Closing):
         return self._loop.call(send_all, deadline_s=deadline_s)
 
 
+class AiokafkaTransactionalProducer(AiokafkaProducer):
+    """Its ``start`` has initialised the transactional id. It knows a group by its id alone (no KIP-447)."""
+
+    def begin(self) -> None:
+        self._loop.call(self._producer.begin_transaction)
+
+    def send_offsets(self, offsets: Mapping[TopicPartition, int], group: object) -> None:
+        positions = {aiokafka.TopicPartition(*partition): offset for partition, offset in offsets.items()}
+        self._loop.call(lambda: self._producer.send_offsets_to_transaction(positions, group))
+
+    def commit(self) -> None:
+        self._loop.call(self._producer.commit_transaction)
+
+    def abort(self) -> None:
+        self._loop.call(self._producer.abort_transaction)
+
+
 class AiokafkaConsumer(Closing):
     def __init__(self, configuration: dict[str, Any]) -> None:
+        self._group = configuration["group_id"]
         self._loop = _EventLoop()
         self._consumer = self._loop.call(lambda: self._start(configuration))
         self._closed = False
@@ -338,6 +362,9 @@ class AiokafkaConsumer(Closing):
         asked = aiokafka.TopicPartition(*partition)
         offset = self._loop.call(lambda: self._consumer.committed(asked))
         return None if offset is None else int(offset)
+
+    def group_metadata(self) -> object:
+        return self._group
 
 
 def _consumed(record: Any) -> Consumed:

@@ -58,6 +58,12 @@ class ConfluentClient:
     ) -> ConfluentProducer:
         return ConfluentProducer(_configuration(bootstrap_server, settings))
 
+    def transactional_producer(
+        self, bootstrap_server: str, transactional_id: str, settings: Mapping[str, Setting] | None = None
+    ) -> ConfluentTransactionalProducer:
+        configuration = _configuration(bootstrap_server, settings)
+        return ConfluentTransactionalProducer({**configuration, "transactional.id": transactional_id})
+
     def consumer(
         self, bootstrap_server: str, group: str | None = None, settings: Mapping[str, Setting] | None = None
     ) -> ConfluentConsumer:
@@ -168,18 +174,33 @@ class ConfluentAdmin(Closing):
         )
         _only(self._admin.incremental_alter_configs([resource]))
 
+    def alter_broker_config(self, name: str, value: str | None) -> None:
+        """A dynamic config of every broker; None takes it away again."""
+        operations = confluent_admin.AlterConfigOpType
+        operation = operations.DELETE if value is None else operations.SET
+        entry = confluent_admin.ConfigEntry(name, value, incremental_operation=operation)
+        for node in self.describe_cluster().brokers:
+            resource = confluent_admin.ConfigResource(
+                confluent_admin.ResourceType.BROKER, str(node), incremental_configs=[entry]
+            )
+            _only(self._admin.incremental_alter_configs([resource]))
+
     def delete_records(self, partition: TopicPartition, before_offset: int) -> int:
         asked = confluent_kafka.TopicPartition(partition.topic, partition.partition, before_offset)
         return int(_only(self._admin.delete_records([asked])).low_watermark)
 
-    def list_offset(self, partition: TopicPartition, timestamp: int) -> int:
+    def list_offset(
+        self, partition: TopicPartition, timestamp: int, *, isolation_level: str = "read_uncommitted"
+    ) -> int:
         special = {
             EARLIEST_TIMESTAMP: confluent_admin.OffsetSpec.earliest,
             LATEST_TIMESTAMP: confluent_admin.OffsetSpec.latest,
             MAX_TIMESTAMP: confluent_admin.OffsetSpec.max_timestamp,
         }
         spec = special[timestamp]() if timestamp < 0 else confluent_admin.OffsetSpec.for_timestamp(timestamp)
-        return int(_only(self._admin.list_offsets({confluent_kafka.TopicPartition(*partition): spec})).offset)
+        asked = {confluent_kafka.TopicPartition(*partition): spec}
+        level = confluent_kafka.IsolationLevel[isolation_level.upper()]
+        return int(_only(self._admin.list_offsets(asked, isolation_level=level)).offset)
 
     def list_groups(self) -> set[str]:
         listing = _result(self._admin.list_consumer_groups())
@@ -262,6 +283,48 @@ def _report(index: int, placed: dict[int, Placed], failures: list[Any]) -> Any:
     return report
 
 
+class ConfluentTransactionalProducer(ConfluentProducer):
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        super().__init__(configuration)
+        _persistently(lambda: self._producer.init_transactions(_DEADLINE_S))
+
+    def close(self) -> None:
+        """KafkaFailure where the producer is past use (fenced, timed out)."""
+        try:
+            super().close()
+        except confluent_kafka.KafkaException as error:
+            raise _failure(error.args[0]) from error
+
+    def begin(self) -> None:
+        _persistently(self._producer.begin_transaction)
+
+    def send_offsets(self, offsets: Mapping[TopicPartition, int], group: object) -> None:
+        positions = [
+            confluent_kafka.TopicPartition(*partition, offset) for partition, offset in offsets.items()
+        ]
+        _persistently(lambda: self._producer.send_offsets_to_transaction(positions, group, _DEADLINE_S))
+
+    def commit(self) -> None:
+        _persistently(lambda: self._producer.commit_transaction(_DEADLINE_S))
+
+    def abort(self) -> None:
+        _persistently(lambda: self._producer.abort_transaction(_DEADLINE_S))
+
+
+def _persistently(call: Callable[[], object]) -> None:
+    """Repeat a transactional call while its error says that repeating helps, as its documentation wants."""
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        try:
+            call()
+        except confluent_kafka.KafkaException as error:
+            if not error.args[0].retriable() or time.monotonic() > deadline:
+                raise _failure(error.args[0]) from error
+            time.sleep(0.05)
+        else:
+            return
+
+
 class ConfluentConsumer(Closing):
     def __init__(self, configuration: dict[str, Any], first_offset: int | None) -> None:
         self._consumer = confluent_kafka.Consumer(configuration)
@@ -333,6 +396,9 @@ class ConfluentConsumer(Closing):
         asked = confluent_kafka.TopicPartition(*partition)
         (answer,) = _with_coordinator(lambda: self._consumer.committed([asked], timeout=_DEADLINE_S))
         return None if answer.offset < 0 else int(answer.offset)
+
+    def group_metadata(self) -> object:
+        return self._consumer.consumer_group_metadata()
 
 
 def _consumed(message: Any) -> Consumed:

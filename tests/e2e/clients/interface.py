@@ -99,6 +99,15 @@ class KafkaFailure(Exception):
         super().__init__(f"{self.name}: {message}")
 
 
+# INVALID_PRODUCER_EPOCH and PRODUCER_FENCED; the libraries have errors of their own for them too.
+_FENCED_CODES = frozenset({47, 90})
+
+
+def is_fenced(failure: KafkaFailure) -> bool:
+    """Whether a producer was refused because somebody else owns its transactional id by now."""
+    return failure.code in _FENCED_CODES or "fenced" in str(failure).lower()
+
+
 class Admin(AbstractContextManager["Admin"], Protocol):
     def create_topic(
         self,
@@ -134,6 +143,24 @@ class Producer(AbstractContextManager["Producer"], Protocol):
         """Send all and wait for every acknowledgement; KafkaFailure with the first error."""
 
 
+class TransactionalProducer(AbstractContextManager["TransactionalProducer"], Protocol):
+    """A producer whose transactional id is its own from the moment it is made (``initTransactions`` is done).
+
+    Its calls raise KafkaFailure; ``is_fenced`` says whether that was because of a later owner of the id.
+    """
+
+    def begin(self) -> None: ...
+    def send(self, topic: str, messages: Iterable[Message], *, deadline_s: float = 60.0) -> list[Placed]:
+        """As any producer's, within the transaction that was begun."""
+
+    def send_offsets(self, offsets: Mapping[TopicPartition, int], group: object) -> None:
+        """Commit a group's offsets with the transaction; ``group`` is what its consumer's ``group_metadata`` gave."""
+
+    def commit(self) -> None: ...
+    def abort(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Consumer(AbstractContextManager["Consumer"], Protocol):
     def subscribe(self, *topics: str) -> None: ...
     def assign(self, *partitions: TopicPartition) -> None: ...
@@ -148,6 +175,9 @@ class Consumer(AbstractContextManager["Consumer"], Protocol):
     def end_offset(self, partition: TopicPartition) -> int: ...
     def commit(self) -> None: ...
     def committed(self, partition: TopicPartition) -> int | None: ...
+    def group_metadata(self) -> object:
+        """Who the consumer is in its group, for a transactional producer of the same library."""
+
     def close(self) -> None: ...
 
 
@@ -156,6 +186,9 @@ class Client(Protocol):
     def name(self) -> str: ...
     def admin(self, bootstrap_server: str) -> Admin: ...
     def producer(self, bootstrap_server: str, settings: Mapping[str, Setting] | None = None) -> Producer: ...
+    def transactional_producer(
+        self, bootstrap_server: str, transactional_id: str, settings: Mapping[str, Setting] | None = None
+    ) -> TransactionalProducer: ...
     def consumer(
         self, bootstrap_server: str, group: str | None = None, settings: Mapping[str, Setting] | None = None
     ) -> Consumer: ...

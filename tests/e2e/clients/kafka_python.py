@@ -24,7 +24,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import kafka
     from kafka import errors as kafka_errors
-    from kafka.admin import ConfigResource, ConfigResourceType
+    from kafka.admin import AbortTransactionSpec, ConfigResource, ConfigResourceType
     from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
     from kafka.coordinator.assignors.range import RangePartitionAssignor
     from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -46,10 +46,19 @@ class KafkaPythonClient:
     def admin(self, bootstrap_server: str) -> KafkaPythonAdmin:
         return KafkaPythonAdmin(bootstrap_server)
 
+    def transaction_admin(self, bootstrap_server: str) -> KafkaPythonTransactionAdmin:
+        return KafkaPythonTransactionAdmin(bootstrap_server)
+
     def producer(
         self, bootstrap_server: str, settings: Mapping[str, Setting] | None = None
     ) -> KafkaPythonProducer:
         return KafkaPythonProducer(_configuration(bootstrap_server, settings))
+
+    def transactional_producer(
+        self, bootstrap_server: str, transactional_id: str, settings: Mapping[str, Setting] | None = None
+    ) -> KafkaPythonTransactionalProducer:
+        configuration = _configuration(bootstrap_server, settings)
+        return KafkaPythonTransactionalProducer({**configuration, "transactional_id": transactional_id})
 
     def consumer(
         self, bootstrap_server: str, group: str | None = None, settings: Mapping[str, Setting] | None = None
@@ -198,6 +207,34 @@ class KafkaPythonAdmin(Closing):
         _check(_translated(lambda: self._admin.delete_group_offsets(group, [asked]))[asked])
 
 
+class KafkaPythonTransactionAdmin(Closing):
+    """KIP-664, which neither of the other libraries has."""
+
+    def __init__(self, bootstrap_server: str) -> None:
+        self._admin = kafka.KafkaAdminClient(bootstrap_servers=bootstrap_server)
+
+    def close(self) -> None:
+        self._admin.close()
+
+    def describe(self, transactional_id: str) -> Any:
+        return _translated(lambda: self._admin.describe_transactions([transactional_id]))[transactional_id]
+
+    def list_transactions(self, **filters: Any) -> list[Any]:
+        """Those of all brokers; filters as kafka-python calls them."""
+        by_broker = _translated(lambda: self._admin.list_transactions(**filters))
+        return [listing for listings in by_broker.values() for listing in listings]
+
+    def producers(self, partition: TopicPartition) -> list[Any]:
+        asked = kafka.TopicPartition(*partition)
+        answer = _translated(lambda: self._admin.describe_producers([asked]))
+        return list(answer[asked].active_producers)
+
+    def abort(self, partition: TopicPartition, producer_id: int, producer_epoch: int) -> None:
+        asked = kafka.TopicPartition(*partition)
+        spec = AbortTransactionSpec(asked, producer_id, producer_epoch)
+        _translated(lambda: self._admin.abort_transaction(spec))
+
+
 def _assigned(assignment: Any) -> frozenset[TopicPartition]:
     if not assignment:
         return frozenset()
@@ -232,6 +269,28 @@ class KafkaPythonProducer(Closing):
             return [Placed(answer.partition, answer.offset) for answer in answers]
 
         return _translated(send_all)
+
+
+class KafkaPythonTransactionalProducer(KafkaPythonProducer):
+    def __init__(self, configuration: dict[str, Any]) -> None:
+        super().__init__(configuration)
+        _translated(self._producer.init_transactions)
+
+    def begin(self) -> None:
+        _translated(self._producer.begin_transaction)
+
+    def send_offsets(self, offsets: Mapping[TopicPartition, int], group: object) -> None:
+        positions = {
+            kafka.TopicPartition(*partition): kafka.OffsetAndMetadata(offset, "", -1)
+            for partition, offset in offsets.items()
+        }
+        _translated(lambda: self._producer.send_offsets_to_transaction(positions, group))
+
+    def commit(self) -> None:
+        _translated(self._producer.commit_transaction)
+
+    def abort(self) -> None:
+        _translated(self._producer.abort_transaction)
 
 
 class KafkaPythonConsumer(Closing):
@@ -291,6 +350,9 @@ class KafkaPythonConsumer(Closing):
     def committed(self, partition: TopicPartition) -> int | None:
         offset = self._consumer.committed(kafka.TopicPartition(*partition), timeout_ms=_DEADLINE_MS)
         return None if offset is None or offset < 0 else int(offset)
+
+    def group_metadata(self) -> object:
+        return self._consumer.group_metadata()
 
 
 def _consumed(record: Any) -> Consumed:
