@@ -20,8 +20,15 @@ import trio
 
 from kbroker.client import BrokerClient
 from kbroker.world import ConnectionLost, OsNetwork
-from tests.bench import codec
-from tests.bench.references import disk_mb_per_s, mock_cluster, run_workload, sendfile_mb_per_s
+from tests.bench import cleaner, codec, recovery
+from tests.bench.references import (
+    disk_mb_per_s,
+    mock_cluster,
+    run_closed_loop,
+    run_workload,
+    sendfile_mb_per_s,
+    sync_p50_us,
+)
 from tests.broker_process import BrokerProcess
 from tests.running_broker import batch, create_topic
 from wire.messages.produce import ProduceRequest, ProduceResponse
@@ -30,8 +37,23 @@ SIZES = {"100 B": 100, "1 KiB": 1024, "10 KiB": 10 * 1024}
 RECORDS = {"100 B": 600_000, "1 KiB": 300_000, "10 KiB": 40_000}
 QUICK_SHARE = 5
 START_DEADLINE_S = 30
-PARTS = ("start_up", "memory", "latency", "throughput", "many_partitions", "codecs")
-PARTS_OF_ANY_BROKER = ("latency", "throughput")
+PARTS = (
+    "start_up",
+    "memory",
+    "latency",
+    "throughput",
+    "group_commit",
+    "transactions",
+    "cleaning",
+    "recovery",
+    "many_partitions",
+    "codecs",
+)
+PARTS_OF_ANY_BROKER = ("latency", "throughput", "transactions")
+# Records in one transaction -> transactions in one round.
+TRANSACTIONS = {1: 1_000, 100: 500, 10_000: 30}
+RECOVERED_BYTES = (100 << 20, 10 << 30)
+RECOVERED_BYTES_QUICK = (20 << 20, 200 << 20)
 
 
 @dataclass(frozen=True)
@@ -197,6 +219,122 @@ class Bench:
             "µs",
             reference=reference["p99_us"],
             reference_name="mock",
+        )
+
+    # Durability and transactions
+
+    def group_commit(self) -> None:
+        """acks=all with and without group commit, beside acks=1 of the same run, which never waits for the disk."""
+        self.add("reference: fdatasync of a small write, p50", sync_p50_us(self.directory), "µs")
+        with (
+            self.broker("synced").start() as synced,
+            self.broker("unsynced", **{"kbroker.acks.all.sync": "false"}).start() as unsynced,
+        ):
+            for broker in (synced, unsynced):
+                trio.run(_create_partitions, broker.port, 1, 64)
+            for producers, partitions in ((1, 1), (64, 1), (64, 64)):
+                self._group_commit_of(synced, unsynced, producers, partitions)
+
+    def _group_commit_of(
+        self, synced: BrokerProcess, unsynced: BrokerProcess, producers: int, partitions: int
+    ) -> None:
+        kinds = {"acks=1": (synced, 1), "on": (synced, -1), "off": (unsynced, -1)}
+        best: dict[str, dict[str, float]] = {}
+        # The kinds take turns, so that a busy moment of the machine meets all of them.
+        for _ in range(self.rounds + 2):
+            for kind, (broker, acks) in kinds.items():
+                measured = run_closed_loop(
+                    bootstrap=broker.bootstrap_server,
+                    topic="many-0",
+                    acks=acks,
+                    producers=producers,
+                    count=(2_000 if producers == 1 else 10_000) // self.share,
+                    partitions=partitions,
+                )
+                if kind not in best or measured["mean_us"] < best[kind]["mean_us"]:
+                    best[kind] = measured
+        who = f"{producers} producers" if producers > 1 else "1 producer"
+        if partitions > 1:
+            who += f", {partitions} partitions"
+        reference = best["acks=1"]
+        for kind in ("on", "off"):
+            goal = 2 if kind == "on" and producers == 64 and partitions == 1 else None
+            what = f"acks=all, group commit {kind}, {who}"
+            self.add(
+                f"{what}, mean",
+                best[kind]["mean_us"],
+                "µs",
+                reference=reference["mean_us"],
+                reference_name="acks=1",
+                at_most=goal,
+            )
+            self.add(
+                f"{what}, p99",
+                best[kind]["p99_us"],
+                "µs",
+                reference=reference["p99_us"],
+                reference_name="acks=1",
+            )
+            self.add(
+                f"{what}",
+                best[kind]["per_s"],
+                "records/s",
+                reference=reference["per_s"],
+                reference_name="acks=1",
+            )
+
+    def transactions(self) -> None:
+        with self.server("transactions") as server:
+            for records, count in TRANSACTIONS.items():
+                measured = self.best(
+                    lambda number, records=records, count=count: run_workload(  # type: ignore[misc]
+                        kind="transactions",
+                        bootstrap=server,
+                        topic=f"{self.run_id}-transactions-{records}-{number}",
+                        size=100,
+                        count=max(count // self.share, 10),
+                        records=records,
+                    ),
+                    "transactions_per_s",
+                )
+                what = f"transactions of {records:,} record{'s' if records > 1 else ''} of 100 B"
+                self.add(what, measured["transactions_per_s"], "transactions/s")
+                self.add(what, measured["records_per_s"], "records/s")
+                self.add(f"{what}, commit p50", measured["p50_us"], "µs")
+                self.add(f"{what}, commit p99", measured["p99_us"], "µs")
+
+    def cleaning(self) -> None:
+        for label in ("100 B", "1 KiB"):
+            speeds = [
+                cleaner.measure(SIZES[label], log_bytes=(64 << 20) // self.share) for _ in range(self.rounds)
+            ]
+            best = max(speeds, key=lambda speed: speed.megabytes_per_second)
+            self.add(f"cleaner, values of {label}", best.megabytes_per_second, "MB/s")
+            self.add(f"cleaner, values of {label}", best.records_per_second, "records/s")
+
+    def recovery(self) -> None:
+        """The size of the log must not matter: only what lies behind the recovery anchor is read."""
+        sizes = RECOVERED_BYTES_QUICK if self.quick else RECOVERED_BYTES
+        small, large = (
+            recovery.measure(self.broker(f"recovery-{size}"), size, rounds=max(self.rounds, 3))
+            for size in sizes
+        )
+        what = f"restart after a kill, log of {large.megabytes:,.0f} MB"
+        name = f"{small.megabytes:,.0f} MB:"
+        self.add(
+            f"{what}, until ready",
+            large.ready_s,
+            "s",
+            reference=small.ready_s,
+            reference_name=name,
+            at_most=1.5,
+        )
+        self.add(
+            f"{what}, opening the log",
+            large.load_s * 1000,
+            "ms",
+            reference=small.load_s * 1000,
+            reference_name=name,
         )
 
     # Start and size

@@ -19,8 +19,17 @@ BLOCK = 1024 * 1024
 
 def run_workload(**work: object) -> dict[str, float]:
     """Run ``tests.bench.workload`` in a process of its own and return what it measured."""
+    return _measured("tests.bench.workload", work)
+
+
+def run_closed_loop(**work: object) -> dict[str, float]:
+    """Run ``tests.bench.closed_loop`` in a process of its own and return what it measured."""
+    return _measured("tests.bench.closed_loop", work)
+
+
+def _measured(module: str, work: dict[str, object]) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.workload", json.dumps(work)],
+        [sys.executable, "-m", module, json.dumps(work)],
         check=True,
         stdout=subprocess.PIPE,
         timeout=300,
@@ -61,6 +70,23 @@ def disk_mb_per_s(directory: Path, megabytes: int) -> float:
         os.close(descriptor)
         path.unlink()
     return megabytes * BLOCK / seconds / MEGABYTE
+
+
+def sync_p50_us(directory: Path, count: int = 300) -> float:
+    """Median time of an ``fdatasync`` after a write of 170 bytes, the size of a small batch, to a growing file."""
+    path = directory / "sync-reference"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    times = []
+    try:
+        for _ in range(count):
+            os.write(descriptor, bytes(170))
+            started = time.perf_counter()
+            os.fdatasync(descriptor)
+            times.append(time.perf_counter() - started)
+    finally:
+        os.close(descriptor)
+        path.unlink()
+    return sorted(times)[count // 2] * 1e6
 
 
 def _send_file(path: Path, listening: socket.socket) -> None:

@@ -1,7 +1,8 @@
 """The client side of the benchmark, in a process of its own: ``python -m tests.bench.workload JSON``.
 
 Takes a description of the work as JSON and prints what it measured as JSON: {"mb_per_s", "records_per_s"} for
-``produce``, ``consume`` and ``drain``, {"p50_us", "p99_us"} for ``round_trip``, nothing for ``fill``. ``mock`` runs
+``produce``, ``consume`` and ``drain``, {"p50_us", "p99_us"} for ``round_trip``, both and {"transactions_per_s"} for
+``transactions``, nothing for ``fill``. ``mock`` runs
 librdkafka's built-in mock cluster until its standard input closes, after printing its address.
 """
 
@@ -147,6 +148,46 @@ def round_trip(bootstrap: str, topic: str, size: int, count: int) -> dict[str, f
     return {"p50_us": times[count // 2] * 1e6, "p99_us": times[count * 99 // 100] * 1e6}
 
 
+def transactions(bootstrap: str, topic: str, size: int, count: int, records: int) -> dict[str, float]:
+    """``count`` transactions of ``records`` records each: rates, and how long the commit alone takes.
+
+    Before the clock of a commit starts, all records are acknowledged.
+    """
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": topic,
+            "linger.ms": 0 if records == 1 else 5,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    producer.init_transactions(FLUSH_DEADLINE_S)
+    value = bytes(size)
+    times = []
+    started = 0.0
+    warm_up = max(1, count // 20)
+    for number in range(count + warm_up):
+        if number == warm_up:
+            started = time.perf_counter()
+        producer.begin_transaction()
+        for _ in range(records):
+            producer.produce(topic, value, partition=0)
+        left = producer.flush(FLUSH_DEADLINE_S)
+        assert left == 0, f"{left} records were not acknowledged"
+        ending = time.perf_counter()
+        producer.commit_transaction(FLUSH_DEADLINE_S)
+        if number >= warm_up:
+            times.append(time.perf_counter() - ending)
+    seconds = time.perf_counter() - started
+    times.sort()
+    return {
+        "transactions_per_s": count / seconds,
+        "records_per_s": count * records / seconds,
+        "p50_us": times[count // 2] * 1e6,
+        "p99_us": times[count * 99 // 100] * 1e6,
+    }
+
+
 def mock() -> None:
     """A mock cluster of one broker inside this process's client."""
     producer = Producer({"test.mock.num.brokers": 1})
@@ -167,6 +208,7 @@ def main() -> None:
         "fill": fill,
         "drain": drain,
         "round_trip": round_trip,
+        "transactions": transactions,
     }
     print(json.dumps(kinds[kind](**work)))
 
