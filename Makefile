@@ -38,8 +38,9 @@ bench: $(READY) ## the benchmark table (about five minutes)
 bench-quick: $(READY) ## the same, shorter and noisier
 	$(BIN)/python -m tests.bench --quick
 
-kill: $(READY) ## kill -9 the broker twenty times under load and check every record
+kill: $(READY) ## kill -9 the broker twenty times under load, then with transactions, and check every record
 	$(BIN)/python -m tests.kill --kills 20 --seed 1
+	$(BIN)/python -m tests.kill --transactions --kills 20 --seed 1
 
 container: $(READY) ## build the image with buildah and start it (Debian, root)
 	$(BIN)/python -m pytest -m container tests/container
