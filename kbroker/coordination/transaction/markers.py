@@ -166,12 +166,11 @@ class MarkerSender:
         if not wanted:
             return
         try:
-            response = await self._channel.write_markers(node_id, request)
+            errors = errors_by_producer(await self._channel.write_markers(node_id, request))
         except Exception as error:
             # Whatever went wrong, the decision stands in the log: the markers have to get there.
             logger.warning("markers could not be sent to broker %d, and will be again: %r", node_id, error)
-            response = WriteTxnMarkersResponse()
-        errors = errors_by_producer(response)
+            errors = {}
         for batch in wanted:
             self._answered(batch, errors.get(batch.markers.producer_id, {}))
 

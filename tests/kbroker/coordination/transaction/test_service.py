@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -54,7 +54,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.requests: list[list[Written]] = []
-        self.answers: list[dict[tuple[str, int], ErrorCode] | Exception] = []
+        self.answers: list[Mapping[tuple[str, int], int] | Exception] = []
         self.gate = trio.Event()
         self.gate.set()
 
@@ -358,6 +358,17 @@ async def test_a_broker_that_does_not_answer_is_asked_again(
         assert stage.state() == "CompleteCommit"
         assert len(stage.channel.requests) == 9
         assert trio.current_time() - began < 11
+
+
+async def test_an_answer_with_an_error_that_is_not_known_here_counts_as_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with serving(Stage()) as stage:
+        stage.channel.answers = [{A: 32_000}]
+        await stage.prepared(A)
+        await trio.sleep(5)
+        assert len(stage.channel.requests) == 2
+        assert stage.state() == "CompleteCommit"
 
 
 async def test_a_partition_moves_to_another_broker_while_its_marker_is_on_the_way(
