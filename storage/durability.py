@@ -103,6 +103,11 @@ class LogDurability:
                 handle.file().sync()
             segment.indexes_synced(version)
 
+    @property
+    def has_unsynced_names(self) -> bool:
+        """Whether a power loss may undo a change of names in the partition's directory."""
+        return self._synced_names_version < self._names_version
+
     def segment_added(self) -> None:
         """There is a new name in the directory."""
         self._names_version += 1
@@ -180,7 +185,7 @@ class LogDurability:
         anchor: RecoveryAnchor | None = None,
     ) -> PendingFlush | None:
         """A flush of everything before `offset`; None when there is nothing to do. OSError from the disk."""
-        names_unsynced = self._synced_names_version < self._names_version
+        names_unsynced = self.has_unsynced_names
         # A log that never had records has nothing to lose; one that lost them must not get them back.
         nothing_new = not names_unsynced or (offset == 0 and not self._changes)
         if offset <= self.checkpoint_offset and not with_active_indexes and nothing_new:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from storage.errors import LogCorruptError, UnexpectedOffsetError
+from storage.index_file import INT32_MAX
 from storage.log_state import LogState
 from storage.log_validator import AssignedBatch, ValidatedRecords, parse_batches, validate_and_assign
 from storage.producer_append import AppendOrigin
@@ -168,7 +169,10 @@ def _write(
     """Put the bytes into the segment and aborted transactions into its index; all or nothing."""
     segment = log.segments.active
     if segment.should_roll(log.config, whole, log.context.clock_ms()):
-        segment = log.roll(whole.base_offset)
+        # At the log end, though a follower's batch may begin behind it: should the write fail, a batch that begins
+        # earlier may come next. Only a gap that an index cannot bridge makes a segment begin at the batch.
+        fits = whole.last_offset - log.log_end_offset <= INT32_MAX
+        segment = log.roll(log.log_end_offset if fits else whole.base_offset)
     position, largest = segment.size_bytes, segment.largest
     segment.append(records, spans)
     try:

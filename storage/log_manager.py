@@ -56,6 +56,8 @@ class _DirectoryState:
         self._found_recovery_points: Mapping[TopicPartition, int] = {}
         self._found_anchors: Mapping[TopicPartition, RecoveryAnchor] = {}
         self.logs: dict[TopicPartition, Log] = {}
+        self.told: set[TopicPartition] = set()
+        """Of whom the checkpoints may have something to say, be they still here or not."""
         self.tells_of_deleted_logs = False
         """Whether a checkpoint may still hold what it said of logs that were deleted, since the disk was full."""
         self.recovery = RecoveryCheckpoint(filesystem, directory.path)
@@ -78,7 +80,9 @@ class _DirectoryState:
 
     def _checkpoint_offsets(self) -> dict[TopicPartition, int]:
         copies = {move.current.topic_partition: move.durable_offset for move in self.moves()}
-        return {name: log.checkpoint_offset for name, log in self.logs.items()} | copies
+        offsets = {name: log.checkpoint_offset for name, log in self.logs.items()} | copies
+        self.told |= offsets.keys()
+        return offsets
 
     def _anchors(self) -> dict[TopicPartition, RecoveryAnchor]:
         return {
@@ -93,6 +97,7 @@ class _DirectoryState:
     ) -> None:
         """What the checkpoints had something to say about when they were read."""
         self._found_names = set(names)
+        self.told |= self._found_names
         self._found_recovery_points = recovery_points
         self._found_anchors = anchors
 
@@ -370,7 +375,7 @@ class LogManager:
                 message = f"the log of {topic_partition} is in a failed directory"
                 raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, message)
             state = self._state_for_new_log(directory or self._preferred.get(topic_partition))
-            if state.tells_of_deleted_logs:
+            if state.tells_of_deleted_logs or topic_partition in state.told:
                 self._forget_deleted_logs(state)
             log = Log.open(
                 f"{state.directory.path}/{topic_partition.directory_name}",
@@ -467,6 +472,7 @@ class LogManager:
             ],
         )
         state.tells_of_deleted_logs = False
+        state.told = state.logs.keys() | {move.current.topic_partition for move in state.moves()}
 
     # Directories
 
@@ -551,6 +557,10 @@ class LogManager:
         """
         name, old = move.current.topic_partition, move.current
         assert self._logs[name] is old, (move, self._logs[name])
+        if old.log_start_offset > 0:
+            # A checkpoint of the other directory may have told it; from the swap on, this one's counts.
+            state = next(each for each in self._states if each.directory.path == move.log_directory)
+            self._write_file(state, state.prepare_log_start_offsets())
         new = move.swap(name.directory_name)
         self.moves.swapped(name)
         del self._state_of(old).logs[name]

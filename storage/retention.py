@@ -50,6 +50,9 @@ def _delete_while(log: LogState, rule: Rule | None) -> int:
         return 0
     if len(deletable) == len(segments):
         log.roll(log.log_end_offset)
+    if log.durability.has_unsynced_names:
+        # The name of the first segment that stays may be all that will tell where the log ended.
+        log.context.filesystem.sync_directory(log.directory)
     remaining_base = segments[len(deletable)].base_offset
     # The new start is in memory first, so that nobody looks for what is about to go.
     if remaining_base > log.log_start_offset:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from storage.batch_scan import header_at, walk_headers
-from storage.errors import CorruptIndexError, LogCorruptError
+from storage.errors import DISK_FULL_ERRNOS, CorruptIndexError, LogCorruptError
 from storage.file_cache import FileCache, FileHandle
 from storage.file_names import (
     DELETED_SUFFIX,
@@ -444,6 +444,8 @@ class Segment:
             self.transaction_index.truncate_to(base_offset)
         except OSError as error:
             self._untrimmed = True
+            if error.errno not in DISK_FULL_ERRNOS:
+                raise  # not a disk to go on with, whatever made the append fail
             logger.error(
                 "Cannot remove a failed append behind byte %d of %s: %s", position, self.handle.path, error
             )

@@ -15,6 +15,7 @@ import traceback
 import uuid
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 from storage.cleaner.manager import LogCleanerManager
 from storage.errors import StorageError
@@ -22,7 +23,7 @@ from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_directory import CLEAN_SHUTDOWN_FILE
 from storage.log_manager import LogManager
-from storage.recovery_report import FindingKind
+from storage.recovery_report import FindingKind, RecoveryFinding
 from tests.sim import storage_checks, storage_draws, storage_rot
 from tests.sim.coverage import Coverage
 from tests.sim.disk import DirectoryNode, Disk
@@ -37,7 +38,7 @@ STEPS = 90
 _FAULT_CHANCE = 0.05
 _END_CHANCE = 0.04
 _RESTARTS_MAX = 12
-_BATCH_BYTES_MAX = 800
+_GLANCE_BYTES = 800
 
 
 @dataclass(slots=True)
@@ -67,8 +68,6 @@ class StorageSimulation(Operations):
         self.closed_cleanly: set[str] = set()
         """Directories that the last process closed cleanly."""
         self.rot = storage_rot.Rot()
-        self.damaged: set[str] = set()
-        """Segments that a power loss left without sound batches, and that are deleted anyhow."""
         if verbose:
             self.say = lambda text: print(f"{self.step:5} {text}")
 
@@ -108,7 +107,8 @@ class StorageSimulation(Operations):
             return
         if self.filesystem.faults and self.random.random() < 0.1:
             self.filesystem.faults.clear()
-        if not self.manager.has_live_directory or self.random.random() < _END_CHANCE:
+        is_stuck = bool(self.models) and not self.usable() and self.random.random() < 0.5
+        if not self.manager.has_live_directory or is_stuck or self.random.random() < _END_CHANCE:
             self.end()
 
     def end(self) -> None:
@@ -272,7 +272,7 @@ class StorageSimulation(Operations):
         self.rot.forget()
 
     def _check_clean_reads(self) -> None:
-        """After a clean shutdown only ends of logs are read."""
+        """After a clean shutdown only the last segment's end is read, and a glance taken at the one before."""
         if len(self.closed_cleanly) < len(self.directories):
             return
         for name, log in self.manager.logs.items():
@@ -280,27 +280,34 @@ class StorageSimulation(Operations):
                 continue
             if log.log_start_offset == log.log_end_offset:
                 continue  # all is deleted, and no snapshot tells that there are no producers
-            for segment in log.segments:
-                allowed = 0
-                if segment is log.segments[-1]:
-                    allowed = 2 * (self.models[name].interval_max + _BATCH_BYTES_MAX)
+            for segment in log.segments[:-1]:
                 read = self.filesystem.bytes_read.get(segment.handle.path, 0)
-                if read > allowed:
+                if read > _GLANCE_BYTES:
                     raise Violation(f"{read} bytes of {segment.handle.path} read after a clean shutdown")
 
     def _check_findings(self) -> None:
         for finding in self.manager.findings:
             self.coverage.count("finding", finding.kind.value)
             self.say(f"finding: {finding}")
-            if self.power_was_lost and finding.kind is FindingKind.DAMAGED_BATCH:
-                self.damaged.add(finding.path)
             model = self.models.get(finding.topic_partition)
-            if model is None or model.is_broken or self.power_was_lost or self.rot.explains(finding):
+            if model is None or self.power_was_lost or self.rot.explains(finding):
                 continue
-            if finding.kind is FindingKind.DAMAGED_BATCH and finding.path in self.damaged:
-                continue  # before the log start, where nobody reads or repairs
+            if model.is_broken or model.is_truncating:
+                continue
+            if finding.kind is FindingKind.DAMAGED_BATCH and self._is_deleted(finding):
+                continue  # garbage of a power loss before the log start, where nobody reads or repairs
             if finding.kind is not FindingKind.TORN_TAIL:
                 raise Violation(f"nothing but a kill happened, and yet: {finding}")
+
+    def _is_deleted(self, finding: RecoveryFinding) -> bool:
+        """Whether a segment lies before the log start as a whole."""
+        log = self.manager.get(finding.topic_partition)
+        if log is None:
+            return False
+        return any(
+            segment.handle.path == finding.path and after.base_offset <= log.log_start_offset
+            for segment, after in pairwise(log.segments)
+        )
 
     def _settle_strays(self) -> None:
         """Logs of topics that the metadata do not know (any more) are set aside, as the broker does it."""
@@ -378,7 +385,7 @@ class StorageSimulation(Operations):
             # begins anew at its start because what was left does not reach it.
             model.uncertain |= {batch.producer_id for batch in result.batches if batch.is_lost}
         self._adopt(model, log, result.batches)
-        if self.power_was_lost:
+        if self.power_was_lost or model.was_moved:
             self.note_forgotten(model, log)
 
     def _check_start(self, model: PartitionModel, log: Log) -> None:
@@ -386,7 +393,7 @@ class StorageSimulation(Operations):
         if self.power_was_lost and not any(batch.is_synced for batch in model.batches):
             lowest = 0  # the whole log may be gone
         if model.is_truncating:
-            lowest = min(lowest, model.past[-1].floor if model.past else 0)
+            lowest = min(lowest, model.truncation_floor)
         highest = max(model.start, model.start_reached, log.log_end_offset if model.is_truncating else 0)
         if self.power_was_lost and model.required_end() == 0:
             highest = max(highest, log.log_end_offset)  # the first segments may be lost, and not the last

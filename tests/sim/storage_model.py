@@ -182,6 +182,7 @@ class PartitionModel:
         """Behind the end: an append that may have happened."""
         self.is_truncating = False
         """A truncation was interrupted: former contents count also without a power loss."""
+        self.truncation_floor = 0
         self.is_broken = False
         """An operation failed half-way, or the directory did: not used until the next start."""
         self.truncations = 0
@@ -189,7 +190,6 @@ class PartitionModel:
         """Compaction may have been here: what it may take away may be missing before this offset."""
         self.was_moved = False
         """To another directory: the log was made anew from the records that there were."""
-        self.interval_max = config.index_interval_bytes
         self.forgotten: set[int] = set()
         """Producers that may have expired."""
         self.uncertain: set[int] = set()
@@ -215,6 +215,7 @@ class PartitionModel:
         highest = max(self.start, self.start_highest)
         self.past.append(Timeline([*self.batches, *self.in_flight], self.end, min(floor, self.end), highest))
         self.is_truncating = True
+        self.truncation_floor = min(floor, self.end)
         self.truncations += 1
 
     def append_failed(self) -> None:
@@ -277,8 +278,8 @@ class PartitionModel:
                 for past in reversed(self.past)
                 if self.required_end() <= past.floor
             ]
-            if self.is_truncating and self.past:
-                found[0].end = min(found[0].end, self.past[-1].floor)
+            if self.is_truncating:
+                found[0].end = min(found[0].end, self.truncation_floor)
         return found
 
     def retained(self, first_base: int) -> list[Batch]:
@@ -350,7 +351,8 @@ def match(
     """
     result = Match()
     cut_off = [batch for batch in timeline.batches if end < batch.next_offset <= timeline.end]
-    if end < timeline.end and not (compaction and cut_off and all(map(compaction.may_drop, cut_off))):
+    gone = all(batch.is_lost or (compaction and compaction.may_drop(batch)) for batch in cut_off)
+    if end < timeline.end and not (compaction and cut_off and gone):
         result.problem = f"the log ends at {end}, before {timeline.end}"
         return result
     remaining = list(reversed(found))

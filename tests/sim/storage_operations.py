@@ -407,7 +407,6 @@ class Operations:
     def change_config(self, model: PartitionModel | None) -> None:
         assert model is not None
         model.config = storage_draws.draw_config(self.random)
-        model.interval_max = max(model.interval_max, model.config.index_interval_bytes)
         self.log_of(model).update_config(model.config)
 
     # Durability
@@ -576,7 +575,6 @@ class Operations:
         if not model.start <= new.log_start_offset <= (new.high_watermark if has_retention else model.start):
             raise Violation(f"a move took the log start from {model.start} to {new.log_start_offset}")
         model.start = new.log_start_offset
-        model.interval_max = 1 << 20  # how its index entries lie depends on where the steps ended
         new.flush()
         model.note_synced(new.recovery_point)
         self.in_background(self.manager.retire(old, new), _BESIDE_A_MOVE)

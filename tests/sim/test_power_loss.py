@@ -231,3 +231,20 @@ def test_an_emptied_segment_forgets_its_aborted_transactions_for_good() -> None:
     story.lose_power()
     assert story.log.log_end_offset == 0
     assert story.log.aborted_transactions(0, 100) == []
+
+
+def test_a_refused_batch_behind_a_gap_leaves_no_segment_that_begins_behind_the_next_one() -> None:
+    story = Story()
+    log = story.create()
+    log.append_as_follower(replicated(0, b"x" * 60))
+    fault = Fault(
+        frozenset({"write"}), "/d/t-0/", errno.ENOSPC, delay=1
+    )  # the old segment's time index is closed
+    story.filesystem.faults.append(fault)
+    with pytest.raises(StorageError):
+        log.append_as_follower(replicated(9, b"y" * 60))
+    assert fault.count == 0
+    assert log.append_as_leader(batch(b"z" * 60), 1).first_offset == 1
+    log.flush()
+    log = story.kill()
+    assert [(record.offset, record.value) for record in read_all(log)] == [(0, b"x" * 60), (1, b"z" * 60)]
