@@ -101,6 +101,8 @@ class LogDurability:
             version = segment.index_version
             for handle in segment.handles_to_sync(with_indexes=True):
                 handle.file().sync()
+            if self.has_unsynced_names:  # that of a transaction index, perhaps
+                self._context.filesystem.sync_directory(segment.handle.path.rpartition("/")[0])
             segment.indexes_synced(version)
 
     @property
@@ -110,6 +112,10 @@ class LogDurability:
 
     def segment_added(self) -> None:
         """There is a new name in the directory."""
+        self._names_version += 1
+
+    def file_added(self) -> None:
+        """A segment gets a transaction index, whose name has to last as well."""
         self._names_version += 1
 
     def renamed(self, log_directory: str) -> None:

@@ -177,6 +177,8 @@ def _write(
     segment.append(records, spans)
     try:
         for transaction in aborted:
+            if not segment.transaction_index.present:
+                log.durability.file_added()
             segment.append_aborted(transaction)
     except OSError:
         segment.undo_append(position, whole.base_offset, largest)

@@ -245,7 +245,7 @@ class LogLoader:
                     recovery.prepare()
                     self._bring_state_to(index, anchor, state)
                     recovery.run()
-            if reads:
+            if reads or index + 1 < len(self._segments):  # an anchor takes away what closed the time index
                 segment.finish_indexing()
             next_offset = recovery.next_offset
             index += 1

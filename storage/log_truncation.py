@@ -68,7 +68,8 @@ def truncate_fully_and_start_at(log: LogState, offset: int, log_start_offset: in
     # first segment there is a moment without one, which the next start fills.)
     segments = log.segments
     log.begin_cut(offset, everything=True)
-    log.lower_recovery_point(offset, drop_anchor=True)
+    # Should it be interrupted, the segment before the new one must be recovered: its indexes are cut, and not closed.
+    log.lower_recovery_point(offset, checkpoint_offset=max(offset - 1, 0), drop_anchor=True)
     # First of all, and on the disk: a snapshot that came back would tell the new log of producers of the old one.
     log.producers.truncate_fully_and_start_at(offset)
     log.context.filesystem.sync_directory(log.directory)

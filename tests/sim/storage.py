@@ -413,12 +413,15 @@ class StorageSimulation(Operations):
         model.in_flight = []
         model.is_truncating = model.is_broken = False
 
-    def _directory_of(self, model: PartitionModel) -> str:
+    def directories_of(self, model: PartitionModel) -> list[str]:
+        """Where there is a directory of the partition's name."""
+        name = model.name.directory_name
+        found = []
         for path in self.directories:
             with contextlib.suppress(KeyError):
-                if model.name.directory_name in directory_at(self.disk, path).entries:
-                    return path
-        return ""
+                if name in directory_at(self.disk, path).entries:
+                    found.append(path)
+        return found
 
 
 def run_seed(seed: int, *, steps: int = STEPS, verbose: bool = False) -> Outcome:

@@ -188,6 +188,8 @@ class PartitionModel:
         self.truncations = 0
         self.cleanable_to = 0
         """Compaction may have been here: what it may take away may be missing before this offset."""
+        self.is_rotten = False
+        """A bit has flipped in it, perhaps before the log start, where only the cleaner looks."""
         self.was_moved = False
         """To another directory: the log was made anew from the records that there were."""
         self.forgotten: set[int] = set()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from storage.cleaner.cleaning import CleaningInterrupted, Place
 from storage.cleaner.manager import LogCleanerManager
-from storage.errors import StorageError
+from storage.errors import LogCorruptError, StorageError
 from storage.flush import PendingFlush
 from storage.log import Log
 from storage.log_config import INT64_MAX
@@ -615,6 +615,11 @@ class Operations:
                     self.run_foreground_of(CONCURRENT)
         except CleaningInterrupted:
             self.coverage.count("cleaning", "interrupted")
+        except LogCorruptError as error:
+            if not cleaned.is_rotten:
+                raise
+            self.cleaner.mark_uncleanable(chosen.log, error)
+            cleaned.is_broken = True
         else:
             self.cleaner.finish(chosen.log, cleaning)()
             self.coverage.count("cleaning", "finished")

@@ -68,9 +68,10 @@ def damage(simulation: StorageSimulation, rot: Rot) -> None:
         return
     generator = simulation.random
     model = generator.choice(list(simulation.models.values()))
-    path = simulation._directory_of(model)
-    if not path:
-        return
+    places = simulation.directories_of(model)
+    if len(places) != 1:
+        return  # none, or two in the middle of a move, of which one will go
+    path = places[0]
     if generator.random() < 0.3:
         _damage_snapshot(simulation, model, f"{path}/{model.name.directory_name}")
     else:
@@ -120,6 +121,7 @@ def _damage_log(simulation: StorageSimulation, model: PartitionModel, path: str,
     at = position + generator.randrange(_CRC_COVERS_FROM, size)
     disk.flip_bit(node, at, generator.randrange(8))
     rot.model, rot.offset = model, offset
+    model.is_rotten = True
     model.uncertain.update(model.scan.producers)  # the cut may take the last that is known of one
     simulation.coverage.count("bit flip", "in a log, behind the recovery point")
     simulation.say(f"a bit flips in {model.name} at offset {offset}")
