@@ -64,13 +64,13 @@ from kbroker.handlers.transactions import TransactionHandlers
 from kbroker.log_cleaning import LogCleaning
 from kbroker.log_housekeeping import LogHousekeeping
 from kbroker.metadata.controller import Controller
-from kbroker.metadata.embedded import EmbeddedMetadataStore
 from kbroker.metadata.feature_decisions import NEW_CLUSTER_FEATURES, SUPPORTED_FEATURES
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import BrokerRegistration, ClusterImage, Endpoint
 from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure_features
-from kbroker.metadata.store import StoreError
+from kbroker.metadata.store import MetadataStore, StoreError
 from kbroker.metadata_publisher import MetadataPublisher
+from kbroker.metadata_stores import StoreAccess, store_access
 from kbroker.replication.group_commit import GroupCommits
 from kbroker.replication.log_directory_move import LogDirectoryMoves
 from kbroker.replication.replica_manager import ReplicaManager
@@ -86,7 +86,6 @@ logger = logging.getLogger(__name__)
 SESSION_TIMEOUT_S = 9.0
 """``broker.session.timeout.ms``; with the embedded store nobody but this process watches it."""
 
-_METADATA_FILE = "kbroker-metadata.sqlite"
 _CLOSE_DEADLINE_S = 60.0
 
 
@@ -116,11 +115,22 @@ class BrokerReady:
 class Broker:
     """Start it with ``ready = await nursery.start(broker.run)``; ``stop`` it and ``await wait_stopped()``."""
 
-    def __init__(self, *, config: BrokerConfig, world: World, container_gateway: str | None = None) -> None:
-        """``container_gateway``: where connections through a container's published port come from."""
+    def __init__(
+        self,
+        *,
+        config: BrokerConfig,
+        world: World,
+        store: StoreAccess | None = None,
+        container_gateway: str | None = None,
+    ) -> None:
+        """``store``: where the cluster's metadata is, if not where the configuration says.
+
+        ``container_gateway``: where connections through a container's published port come from.
+        """
         self._config = config
         self._container_gateway = container_gateway
         self._world = world
+        self._store_access = store or store_access(config, world)
         self._stop_requested = trio.Event()
         self._stopped = trio.Event()
         self._failure: Exception | None = None
@@ -169,25 +179,21 @@ class Broker:
         return logs
 
     async def _run_with_logs(self, logs: LogManager, task_status: trio.TaskStatus[BrokerReady]) -> None:
-        world = self._world
-        path = f"{self._config.log_directories[0]}/{_METADATA_FILE}"
         try:
-            store = await EmbeddedMetadataStore.open(
-                path, run_blocking=world.run_blocking, monotonic=world.monotonic
-            )
+            store = await self._store_access.open()
         except StoreError as error:
-            raise StartError(f"the cluster metadata in {path} cannot be opened: {error}") from error
+            raise StartError(f"the cluster metadata cannot be opened: {error}") from error
         try:
             await self._run_with_store(logs, store, task_status)
         finally:
-            await self._finally(store.close())
+            await self._finally(self._store_access.close())
 
     async def _finally(self, closing: Awaitable[object]) -> None:
         with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_DEADLINE_S):
             await closing
 
     async def _run_with_store(
-        self, logs: LogManager, store: EmbeddedMetadataStore, task_status: trio.TaskStatus[BrokerReady]
+        self, logs: LogManager, store: MetadataStore, task_status: trio.TaskStatus[BrokerReady]
     ) -> None:
         world, config = self._world, self._config
         cluster_id = await _agree_on_cluster(logs, store, world)
@@ -275,7 +281,7 @@ class Broker:
         bound = await self._bind(server)
         session = self._session(store, bound)
         async with trio.open_nursery() as background:
-            background.start_soon(store.expire_leases)
+            background.start_soon(self._store_access.run)
             await background.start(commits.run, replicas.sync_failed)
             image = await _load_metadata(metadata)
             await self._load_logs(logs, publisher, image)
@@ -334,7 +340,7 @@ class Broker:
         except OSError as error:
             raise StartError(error.strerror or str(error)) from error
 
-    def _session(self, store: EmbeddedMetadataStore, bound: Mapping[str, Address]) -> BrokerSession:
+    def _session(self, store: MetadataStore, bound: Mapping[str, Address]) -> BrokerSession:
         world, config = self._world, self._config
         endpoints = {}
         for endpoint in config.endpoints:
@@ -435,7 +441,7 @@ class Broker:
         )
 
 
-async def _agree_on_cluster(logs: LogManager, store: EmbeddedMetadataStore, world: World) -> str:
+async def _agree_on_cluster(logs: LogManager, store: MetadataStore, world: World) -> str:
     """The id of the cluster, which the data directories and the metadata must agree on."""
     try:
         cluster_id = await ensure_cluster_id(store, uuid4=world.uuid4, wanted=logs.cluster_id)

@@ -89,3 +89,28 @@ class BrokerAttributes:
     cordoned_log_dirs: tuple[str, ...]
     num_replica_alter_log_dirs_threads: int | None
     replica_alter_log_dirs_io_max_bytes_per_second: int | None
+    unclean_leader_election_enable: bool
+    unclean_leader_election_interval_ms: int
+    auto_leader_rebalance_enable: bool
+    leader_imbalance_check_interval_seconds: int
+    num_replica_fetchers: int
+    replica_lag_time_max_ms: int
+    replica_fetch_min_bytes: int
+    replica_fetch_max_bytes: int
+    replica_fetch_response_max_bytes: int
+    replica_fetch_wait_max_ms: int
+    replica_fetch_backoff_ms: int
+    replica_socket_timeout_ms: int
+    replica_selector_class: str | None
+    controlled_shutdown_enable: bool
+    broker_heartbeat_interval_ms: int
+    broker_session_timeout_ms: int
+    initial_broker_registration_timeout_ms: int
+    kbroker_metadata_store: str
+    kbroker_etcd_endpoints: tuple[str, ...]
+    kbroker_etcd_key_prefix: str
+    kbroker_etcd_username: str | None
+    kbroker_etcd_password: str | None
+    kbroker_etcd_tls_ca_file: str | None
+    kbroker_etcd_tls_certificate_file: str | None
+    kbroker_etcd_tls_key_file: str | None

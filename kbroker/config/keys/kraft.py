@@ -50,16 +50,19 @@ KEYS = (
         "broker.heartbeat.interval.ms",
         2_000,
         "Time between two heartbeats of a broker.",
+        acted_on=True,
     ),
     int32(
         "broker.session.timeout.ms",
         9_000,
         "Time without a heartbeat after which a broker counts as gone.",
+        acted_on=True,
     ),
     int32(
         "initial.broker.registration.timeout.ms",
         60_000,
         "How long a starting broker tries to register.",
+        acted_on=True,
     ),
     int32(
         "controller.socket.timeout.ms",

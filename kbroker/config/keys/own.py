@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kbroker.config.declare import CLUSTER_WIDE, HIGH, boolean, int64, string
-from kbroker.config.validators import NonEmpty, at_least
+from kbroker.config.declare import CLUSTER_WIDE, HIGH, boolean, int64, password, string, string_list
+from kbroker.config.validators import NonEmpty, OneOf, at_least
 
 KEYS = (
     string(
@@ -29,5 +29,45 @@ KEYS = (
         "How long a stopping broker waits for requests in progress before it cuts them off.",
         at_least(0),
         acted_on=True,
+    ),
+    string(
+        "kbroker.metadata.store",
+        "embedded",
+        "Where the cluster's metadata lives: in this process (embedded: one broker, or all brokers of one process), "
+        "or in etcd, for brokers on several machines.",
+        OneOf("embedded", "etcd"),
+        importance=HIGH,
+        acted_on=True,
+    ),
+    string_list(
+        "kbroker.etcd.endpoints",
+        ("http://127.0.0.1:2379",),
+        "Base addresses of the etcd members, http:// or https://; one that does not answer is passed over.",
+        importance=HIGH,
+        acted_on=True,
+    ),
+    string(
+        "kbroker.etcd.key.prefix",
+        "kbroker/",
+        "What all keys of this cluster begin with; clusters that share an etcd need different ones.",
+        NonEmpty(),
+        acted_on=True,
+    ),
+    string("kbroker.etcd.username", None, "User to log in to etcd with; none by default.", acted_on=True),
+    password("kbroker.etcd.password", None, "Password of that user.", acted_on=True),
+    string(
+        "kbroker.etcd.tls.ca.file",
+        None,
+        "PEM file with the authorities that etcd's certificate is checked against; the system's by default.",
+        acted_on=True,
+    ),
+    string(
+        "kbroker.etcd.tls.certificate.file",
+        None,
+        "PEM file with the certificate by which this broker is known to etcd.",
+        acted_on=True,
+    ),
+    string(
+        "kbroker.etcd.tls.key.file", None, "PEM file with the private key of that certificate.", acted_on=True
     ),
 )

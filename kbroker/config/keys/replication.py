@@ -27,6 +27,7 @@ KEYS = (
         "Allow a replica outside the in-sync set to lead, at the price of lost records.",
         importance=HIGH,
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int64(
         "unclean.leader.election.interval.ms",
@@ -34,6 +35,7 @@ KEYS = (
         "Time between two looks for partitions that need an unclean election.",
         at_least(1),
         internal=True,
+        acted_on=True,
     ),
     string(
         "broker.rack",
@@ -60,6 +62,7 @@ KEYS = (
         True,
         "Move leadership back to preferred replicas.",
         importance=HIGH,
+        acted_on=True,
     ),
     int64(
         "leader.imbalance.check.interval.seconds",
@@ -67,6 +70,7 @@ KEYS = (
         "Time between two looks for leaders that are not the preferred ones.",
         at_least(1),
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "num.replica.fetchers",
@@ -75,6 +79,7 @@ KEYS = (
         at_least(1),
         importance=HIGH,
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int32(
         "num.replica.alter.log.dirs.threads",
@@ -88,36 +93,42 @@ KEYS = (
         30_000,
         "How long a follower may lag before it leaves the in-sync set.",
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "replica.fetch.min.bytes",
         1,
         "Bytes for which a follower's fetch waits.",
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "replica.fetch.max.bytes",
         1_048_576,
         "Bytes that a follower fetches per partition; one batch is always returned.",
         at_least(0),
+        acted_on=True,
     ),
     int32(
         "replica.fetch.response.max.bytes",
         10_485_760,
         "Bytes of one whole response to a follower.",
         at_least(0),
+        acted_on=True,
     ),
     int32(
         "replica.fetch.wait.max.ms",
         500,
         "How long a follower's fetch may wait for data.",
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "replica.fetch.backoff.ms",
         1_000,
         "Pause of a follower after a failed fetch.",
         at_least(0),
+        acted_on=True,
     ),
     int64(
         "replica.high.watermark.checkpoint.interval.ms",
@@ -131,6 +142,7 @@ KEYS = (
         30_000,
         "Network timeout of a follower's requests.",
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "replica.socket.receive.buffer.bytes",
@@ -142,6 +154,7 @@ KEYS = (
         "replica.selector.class",
         None,
         "Java class that picks the replica that a consumer reads from.",
+        acted_on=True,
     ),
     boolean(
         "follower.fetch.last.tiered.offset.enable",
@@ -153,5 +166,6 @@ KEYS = (
         "controlled.shutdown.enable",
         True,
         "Move leadership away before the broker stops.",
+        acted_on=True,
     ),
 )
