@@ -17,12 +17,11 @@ image shows the change and its partitions are open.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 from uuid import UUID
 
-import trio
-
+from kbroker.handlers.deadlines import within
 from kbroker.handlers.table import RequestContext, handles
 from wire.errors import ApiError, ErrorCode
 from wire.messages.topics import (
@@ -106,7 +105,7 @@ class TopicHandlers:
             if times[topic.name] == 1 and topic.name != CLUSTER_METADATA_TOPIC
         ]
         try:
-            results = await _within(
+            results = await within(
                 request.timeout_ms,
                 lambda: self._controller.create_topics(wanted, validate_only=request.validate_only),
             )
@@ -132,7 +131,7 @@ class TopicHandlers:
         times = Counter(topic.name for topic in request.topics)
         wanted = [topic for topic in request.topics if times[topic.name] == 1]
         try:
-            outcome = await _within(
+            outcome = await within(
                 request.timeout_ms,
                 lambda: self._controller.create_partitions(wanted, validate_only=request.validate_only),
             )
@@ -153,7 +152,7 @@ class TopicHandlers:
             return selection.refuse_all(ApiError(code, "delete.topic.enable is false on this broker."))
         names = selection.resolve(self._current_image())
         try:
-            outcome = await _within(request.timeout_ms, lambda: self._controller.delete_topics(list(names)))
+            outcome = await within(request.timeout_ms, lambda: self._controller.delete_topics(list(names)))
         except ApiError as error:
             return selection.refuse_all(error)
         return DeleteTopicsResponse(
@@ -226,17 +225,6 @@ class _Selection:
 
     def _refuse_invalid(self, name: str | None, topic_id: UUID, message: str) -> None:
         self.refused.append(_deletion_result(name, topic_id, ApiError(ErrorCode.INVALID_REQUEST, message)))
-
-
-_Answer = TypeVar("_Answer")
-
-
-async def _within(timeout_ms: int, action: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """The action's answer; ApiError REQUEST_TIMED_OUT when the client's time is up before there is one."""
-    if timeout_ms > 0:
-        with trio.move_on_after(timeout_ms / 1000):
-            return await action()
-    raise ApiError(ErrorCode.REQUEST_TIMED_OUT)
 
 
 def _duplicate_name() -> ApiError:

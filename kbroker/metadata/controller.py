@@ -1,5 +1,7 @@
 """Carries out what changes the cluster: topics, partitions, configs, features, blocks of producer ids.
 
+What is asked for about partitions that exist is in ``partition_controller``, which this builds on.
+
 Every broker has a controller and each may act at any time. A decision is made on the broker's current
 image (``topic_decisions``, ``config_decisions``) and written with comparisons of everything that it
 rests on; if something changed meanwhile, nothing is written and the decision is made again on the newer
@@ -9,12 +11,10 @@ image. When a method returns, the broker's image holds the change and its listen
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, Protocol
 from uuid import UUID
-
-import trio
 
 from kbroker.config.resources import ConfigResourceType
 from kbroker.config.topic_names import CLUSTER_METADATA_TOPIC, collision_key
@@ -25,19 +25,19 @@ from kbroker.metadata.config_decisions import (
     decide_incremental,
     decide_replacement,
 )
+from kbroker.metadata.decision_writer import ATTEMPTS_MAX, Write, lost_every_race, reachable
 from kbroker.metadata.feature_decisions import FeatureChange, decide_features
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import ClusterImage, ConfigResource, PartitionState
+from kbroker.metadata.partition_controller import PartitionController, PartitionSettings
 from kbroker.metadata.store import (
     ABSENT,
-    TRANSACTION_OPERATIONS_MAX,
     Compare,
     Delete,
     DeletePrefix,
     MetadataStore,
     Operation,
     Put,
-    StoreUnavailableError,
 )
 from kbroker.metadata.topic_decisions import (
     USE_DEFAULT,
@@ -59,10 +59,6 @@ logger = logging.getLogger(__name__)
 PRODUCER_ID_BLOCK_SIZE: Final = 1000
 _PRODUCER_ID_MAX: Final = 2**63 - 1
 
-_ATTEMPTS_MAX: Final = 10
-# How long a decision that lost its race waits for the winner's change to show in the image.
-_CATCH_UP_WAIT_S: Final = 0.1
-
 CreatableTopicResult = CreateTopicsResponse.CreatableTopicResult
 CreatePartitionsTopic = CreatePartitionsRequest.CreatePartitionsTopic
 
@@ -80,7 +76,7 @@ class InternalTopicSettings(Protocol):
     def configs(self) -> Mapping[str, str]: ...
 
 
-class ControllerSettings(Protocol):
+class ControllerSettings(PartitionSettings, Protocol):
     """What the broker's configs say; read anew for every decision."""
 
     @property
@@ -94,18 +90,7 @@ class ControllerSettings(Protocol):
         ...
 
 
-class _Write(NamedTuple):
-    """What one decision wants written; ``subject`` is what the decision was about."""
-
-    subject: object
-    compares: tuple[Compare, ...]
-    operations: tuple[Operation, ...]
-
-
-_Subject = TypeVar("_Subject")
-
-
-class Controller:
+class Controller(PartitionController):
     """See the module's docstring. Every public method raises ApiError.
 
     REQUEST_TIMED_OUT stands for a store that could not be reached: whether the change happened is then
@@ -123,15 +108,11 @@ class Controller:
         random: Random,
         uuid4: Callable[[], UUID],
     ) -> None:
-        self._node_id = node_id
-        self._store = store
-        self._metadata = metadata
+        super().__init__(node_id=node_id, store=store, metadata=metadata, settings=settings)
         self._settings = settings
         self._config_rules = config_rules
         self._random = random
         self._uuid4 = uuid4
-        # Decisions of one broker take turns, so that they lose races to other brokers only.
-        self._turn = trio.Lock()
         self._reduced_replication_told = False
 
     # Topics
@@ -146,10 +127,10 @@ class Controller:
         except ApiError as error:
             return [_failed_topic(topic.name, error) for topic in topics]
 
-        def decide(pending: Sequence[CreatableTopic]) -> list[_Write]:
+        def decide(pending: Sequence[CreatableTopic]) -> list[Write]:
             return self._decide_topics(pending, results)
 
-        await self._carry_out(topics, decide, validate_only=validate_only)
+        await self._writer.carry_out(topics, decide, validate_only=validate_only)
         return [results[topic.name] for topic in topics]
 
     async def auto_create_topics(self, names: Iterable[str]) -> dict[str, ApiError | None]:
@@ -199,9 +180,9 @@ class Controller:
 
     def _decide_topics(
         self, topics: Sequence[CreatableTopic], results: dict[str, CreatableTopicResult]
-    ) -> list[_Write]:
+    ) -> list[Write]:
         image = self._metadata.image
-        writes: list[_Write] = []
+        writes: list[Write] = []
         claimed: dict[str, str] = {}
         for topic in topics:
             try:
@@ -213,7 +194,7 @@ class Controller:
 
     def _decide_topic(
         self, image: ClusterImage, topic: CreatableTopic, claimed: dict[str, str]
-    ) -> tuple[_Write, CreatableTopicResult]:
+    ) -> tuple[Write, CreatableTopicResult]:
         check_new_topic_name(image, topic.name)
         other = claimed.get(collision_key(topic.name))
         if other is not None:
@@ -235,7 +216,7 @@ class Controller:
         operations: list[Operation] = [Put(key, keys.encode_topic(topic.name, topic_id, births))]
         if configs:
             operations.append(Put(keys.config_key(resource), keys.encode_config(configs)))
-        write = _Write(topic, (Compare(key, ABSENT),), tuple(operations))
+        write = Write(topic, (Compare(key, ABSENT),), tuple(operations))
         return write, self._created_topic(image, topic.name, topic_id, births, configs)
 
     def _created_topic(
@@ -268,10 +249,13 @@ class Controller:
         )
 
     async def delete_topics(self, topic_ids: Sequence[UUID]) -> dict[UUID, ApiError | None]:
-        """None for each topic that is gone now; UNKNOWN_TOPIC_ID for ids of no topic."""
+        """None for each topic that is gone now; UNKNOWN_TOPIC_ID for ids of no topic.
+
+        Its logs are removed by the brokers that have some; ``deletion_done`` is how they say that they have not.
+        """
         outcome: dict[UUID, ApiError | None] = {}
 
-        def decide(pending: Sequence[UUID]) -> list[_Write]:
+        def decide(pending: Sequence[UUID]) -> list[Write]:
             writes = []
             for topic_id in pending:
                 topic = self._metadata.image.topic_by_id(topic_id)
@@ -280,15 +264,17 @@ class Controller:
                     continue
                 outcome[topic_id] = None
                 key = keys.topic_key(topic.name)
+                holders = sorted({node_id for state in topic.partitions for node_id in state.replicas})
                 operations = (
                     Delete(key),
                     Delete(keys.config_key((ConfigResourceType.TOPIC, topic.name))),
                     DeletePrefix(keys.partitions_prefix(topic_id)),
+                    Put(keys.deleted_topic_key(topic_id), keys.encode_deleted_topic(topic.name, holders)),
                 )
-                writes.append(_Write(topic_id, (Compare(key, topic.revision),), operations))
+                writes.append(Write(topic_id, (Compare(key, topic.revision),), operations))
             return writes
 
-        await self._carry_out(list(dict.fromkeys(topic_ids)), decide)
+        await self._writer.carry_out(list(dict.fromkeys(topic_ids)), decide)
         return outcome
 
     async def create_partitions(
@@ -301,7 +287,7 @@ class Controller:
         except ApiError as error:
             return {topic.name: error for topic in topics}
 
-        def decide(pending: Sequence[CreatePartitionsTopic]) -> list[_Write]:
+        def decide(pending: Sequence[CreatePartitionsTopic]) -> list[Write]:
             writes = []
             for topic in pending:
                 try:
@@ -311,10 +297,10 @@ class Controller:
                     outcome[topic.name] = error
             return writes
 
-        await self._carry_out(topics, decide, validate_only=validate_only)
+        await self._writer.carry_out(topics, decide, validate_only=validate_only)
         return outcome
 
-    def _decide_growth(self, request: CreatePartitionsTopic) -> _Write:
+    def _decide_growth(self, request: CreatePartitionsTopic) -> Write:
         assignments = request.assignments
         topic, births = decide_more_partitions(
             self._metadata.image,
@@ -325,7 +311,7 @@ class Controller:
         )
         key = keys.topic_key(topic.name)
         value = keys.encode_topic(topic.name, topic.topic_id, births_of(topic) + births)
-        return _Write(request, (Compare(key, topic.revision),), (Put(key, value),))
+        return Write(request, (Compare(key, topic.revision),), (Put(key, value),))
 
     # Configs
 
@@ -365,7 +351,7 @@ class Controller:
     ) -> dict[ConfigResource, ApiError | None]:
         outcome: dict[ConfigResource, ApiError | None] = {}
 
-        def decide(pending: Sequence[ConfigResource]) -> list[_Write]:
+        def decide(pending: Sequence[ConfigResource]) -> list[Write]:
             writes = []
             for resource in pending:
                 try:
@@ -379,10 +365,10 @@ class Controller:
                     writes.append(write)
             return writes
 
-        await self._carry_out(resources, decide, validate_only=validate_only)
+        await self._writer.carry_out(resources, decide, validate_only=validate_only)
         return outcome
 
-    def _config_write(self, resource: ConfigResource, entries: dict[str, str]) -> _Write | None:
+    def _config_write(self, resource: ConfigResource, entries: dict[str, str]) -> Write | None:
         image = self._metadata.image
         # Setting a broker's config to what it is already makes the broker read again what the value
         # names, such as a key store's file (KAFKA-14136); other resources have nothing to gain from it.
@@ -395,7 +381,7 @@ class Controller:
             name = resource[1]
             compares.append(Compare(keys.topic_key(name), image.topics[name].revision))
         operation: Operation = Put(key, keys.encode_config(entries)) if entries else Delete(key)
-        return _Write(resource, tuple(compares), (operation,))
+        return Write(resource, tuple(compares), (operation,))
 
     # Features
 
@@ -404,13 +390,13 @@ class Controller:
     ) -> None:
         """Change feature levels by (feature, level, ``UpgradeType``), all or none; INVALID_UPDATE_VERSION."""
         wanted = [FeatureChange(*change) for change in changes]
-        for _ in range(_ATTEMPTS_MAX):
-            found = await _reachable(self._store.get(keys.FEATURES_KEY))
+        for _ in range(ATTEMPTS_MAX):
+            found = await reachable(self._store.get(keys.FEATURES_KEY))
             levels = {} if found is None else keys.decode_features(found.value)
             changed = decide_features(levels, wanted, self._node_id)
             if validate_only or changed == levels:
                 return
-            result = await _reachable(
+            result = await reachable(
                 self._store.transact(
                     [Compare(keys.FEATURES_KEY, ABSENT if found is None else found.mod_revision)],
                     [Put(keys.FEATURES_KEY, keys.encode_features(changed))],
@@ -419,19 +405,19 @@ class Controller:
             if result.succeeded:
                 await self._metadata.wait_for(result.revision)
                 return
-        raise _lost_every_race()
+        raise lost_every_race()
 
     # Producer ids
 
     async def allocate_producer_id_block(self) -> range:
         """The next PRODUCER_ID_BLOCK_SIZE producer ids; no id is ever given out twice."""
-        for _ in range(_ATTEMPTS_MAX):
-            found = await _reachable(self._store.get(keys.PRODUCER_IDS_KEY))
+        for _ in range(ATTEMPTS_MAX):
+            found = await reachable(self._store.get(keys.PRODUCER_IDS_KEY))
             first = 0 if found is None else keys.decode_producer_ids(found.value)
             if first > _PRODUCER_ID_MAX - PRODUCER_ID_BLOCK_SIZE:
                 raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, "There are no producer ids left.")
             following = first + PRODUCER_ID_BLOCK_SIZE
-            result = await _reachable(
+            result = await reachable(
                 self._store.transact(
                     [Compare(keys.PRODUCER_IDS_KEY, ABSENT if found is None else found.mod_revision)],
                     [Put(keys.PRODUCER_IDS_KEY, keys.encode_producer_ids(following))],
@@ -439,82 +425,8 @@ class Controller:
             )
             if result.succeeded:
                 return range(first, following)
-        raise _lost_every_race()
-
-    # Deciding and writing
-
-    async def _carry_out(
-        self,
-        subjects: Sequence[_Subject],
-        decide: Callable[[Sequence[_Subject]], list[_Write]],
-        *,
-        validate_only: bool = False,
-    ) -> None:
-        """Decide and write until every write went through; ``decide`` notes the outcome by itself."""
-        async with self._turn:
-            pending = subjects
-            for _ in range(_ATTEMPTS_MAX):
-                writes = decide(pending)
-                if validate_only or not writes:
-                    return
-                lost = await self._write(writes)
-                if not lost:
-                    return
-                pending = [subject for subject in pending if subject in lost]
-        raise _lost_every_race()
-
-    async def _write(self, writes: Sequence[_Write]) -> list[object]:
-        """The subjects of the writes that did not happen because something had changed."""
-        lost: list[object] = []
-        written_revision = conflict_revision = 0
-        for batch in _batches(writes):
-            result = await _reachable(
-                self._store.transact(
-                    [compare for write in batch for compare in write.compares],
-                    [operation for write in batch for operation in write.operations],
-                )
-            )
-            if result.succeeded:
-                written_revision = result.revision
-            else:
-                conflict_revision = result.revision
-                lost.extend(write.subject for write in batch)
-        await self._metadata.wait_for(written_revision)
-        if lost:
-            # A store may count revisions that are none of ours: then waiting for them must end by itself.
-            with trio.move_on_after(_CATCH_UP_WAIT_S):
-                await self._metadata.wait_for(conflict_revision)
-        return lost
+        raise lost_every_race()
 
 
 def _failed_topic(name: str, error: ApiError) -> CreatableTopicResult:
     return CreatableTopicResult(name=name, error_code=error.code, error_message=error.message)
-
-
-def _batches(writes: Sequence[_Write]) -> list[list[_Write]]:
-    """The writes in as few transactions as a store takes."""
-    batches: list[list[_Write]] = []
-    compares = operations = TRANSACTION_OPERATIONS_MAX
-    for write in writes:
-        compares += len(write.compares)
-        operations += len(write.operations)
-        if max(compares, operations) > TRANSACTION_OPERATIONS_MAX:
-            batches.append([])
-            compares, operations = len(write.compares), len(write.operations)
-        batches[-1].append(write)
-    return batches
-
-
-_Answer = TypeVar("_Answer")
-
-
-async def _reachable(answer: Awaitable[_Answer]) -> _Answer:
-    try:
-        return await answer
-    except StoreUnavailableError as error:
-        logger.error("the metadata store does not answer: %s", error)
-        raise ApiError(ErrorCode.REQUEST_TIMED_OUT, "The cluster's metadata could not be reached.") from error
-
-
-def _lost_every_race() -> ApiError:
-    return ApiError(ErrorCode.REQUEST_TIMED_OUT, "The cluster's metadata kept changing; nothing was decided.")

@@ -91,6 +91,8 @@ class _Lease:
 class EmbeddedMetadataStore:
     """A ``MetadataStore``; make one with ``open`` and run ``expire_leases`` beside it."""
 
+    leases_outlive_pauses = True
+
     def __init__(
         self,
         connection: sqlite3.Connection,

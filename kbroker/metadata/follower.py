@@ -33,13 +33,19 @@ class ClusterMetadata:
     ) -> None:
         self._store = store
         self._sleep = sleep
-        self._image = ClusterImage()
+        self._image = self._newest = ClusterImage()
         self._listeners: list[MetadataListener] = []
         self._advanced = trio.Event()
+        self._arrived = trio.Event()
 
     @property
     def image(self) -> ClusterImage:
         return self._image
+
+    @property
+    def newest(self) -> ClusterImage:
+        """The image that listeners are being told of, or ``image``: for those who decide, and must not wait."""
+        return self._newest
 
     def subscribe(self, listener: MetadataListener) -> None:
         """Call ``listener`` with every delta from now on; take ``image`` for the state before."""
@@ -47,7 +53,7 @@ class ClusterMetadata:
 
     async def load(self) -> ClusterImage:
         """Read the whole store. Call it once, before ``run``; listeners are not called."""
-        self._image = read_image(await self._store.range(""))
+        self._image = self._newest = read_image(await self._store.range(""))
         return self._image
 
     async def run(self) -> None:
@@ -63,6 +69,18 @@ class ClusterMetadata:
     async def wait_for(self, revision: int) -> ClusterImage:
         """Wait until the image holds everything up to ``revision`` and the listeners know of it."""
         while self._image.revision < revision:
+            await self._advanced.wait()
+        return self._image
+
+    async def wait_for_newer(self, image: ClusterImage) -> ClusterImage:
+        """Wait until ``newest`` is another image than this one."""
+        while self._newest is image:
+            await self._arrived.wait()
+        return self._newest
+
+    async def wait_until(self, condition: Callable[[ClusterImage], bool]) -> ClusterImage:
+        """Wait for an image of which the condition holds, and of which the listeners know."""
+        while not condition(self._image):
             await self._advanced.wait()
         return self._image
 
@@ -84,6 +102,9 @@ class ClusterMetadata:
 
     async def _advance(self, image: ClusterImage) -> None:
         delta = difference(self._image, image)
+        self._newest = image
+        self._arrived.set()
+        self._arrived = trio.Event()
         if not delta.is_empty:
             for listener in self._listeners:
                 await listener(delta)

@@ -42,7 +42,9 @@ class BrokerRegistration(NamedTuple):
     """A live broker: its registration hangs on a lease and goes with it.
 
     ``broker_epoch`` grows with every registration of the same node id. A fenced broker is registered
-    but may neither lead nor be told to clients.
+    but may neither lead nor be told to clients. ``revision`` is that of the registration's key, for
+    comparisons; ``created_revision`` is the revision at which this incarnation came: what was decided
+    before was about an earlier life of the broker. Both are 0 outside of an image.
     """
 
     node_id: int
@@ -52,6 +54,8 @@ class BrokerRegistration(NamedTuple):
     rack: str | None = None
     fenced: bool = False
     in_controlled_shutdown: bool = False
+    revision: int = 0
+    created_revision: int = 0
 
     @property
     def is_active(self) -> bool:
@@ -63,7 +67,13 @@ class PartitionState(NamedTuple):
     """One partition's state.
 
     ``state_revision`` is the revision of the store's key that holds the state, for compare-and-set;
-    0 while the partition is still as it was created (then it has no key of its own).
+    0 while the partition is still as it was created (then it has no key of its own). ``is_recovering``
+    says that the leader came from an unclean election and has not said yet that it is done with what
+    follows from it (Kafka's ``LeaderRecoveryState``).
+
+    The eligible leader replicas (KIP-966) are those that left the in-sync set while it was smaller than
+    ``min.insync.replicas``: nothing can have been committed without them. The last known one is the
+    leader of the moment at which the in-sync set became empty.
     """
 
     replicas: tuple[int, ...]
@@ -76,6 +86,23 @@ class PartitionState(NamedTuple):
     adding_replicas: tuple[int, ...] = ()
     removing_replicas: tuple[int, ...] = ()
     state_revision: int = 0
+    is_recovering: bool = False
+
+    @property
+    def is_reassigning(self) -> bool:
+        return bool(self.adding_replicas or self.removing_replicas)
+
+
+class DeletedTopic(NamedTuple):
+    """What is left of a deleted topic until every broker has removed its logs.
+
+    ``node_ids`` are the brokers that may still have some; ``revision`` is that of the key.
+    """
+
+    name: str
+    topic_id: UUID
+    node_ids: tuple[int, ...]
+    revision: int
 
 
 class TopicImage(NamedTuple):
@@ -92,10 +119,11 @@ class TopicImage(NamedTuple):
 
 
 class ControllerRegistration(NamedTuple):
-    """The broker that was elected controller, and in which term."""
+    """The broker that was elected controller, and in which term. ``revision`` is that of the key."""
 
     node_id: int
     controller_epoch: int
+    revision: int = 0
 
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
@@ -118,6 +146,7 @@ class ClusterImage(NamedTuple):
     configs: Mapping[ConfigResource, Mapping[str, str]] = _NOTHING
     config_revisions: Mapping[ConfigResource, int] = _NOTHING
     features: Mapping[str, int] = _NOTHING
+    deleted_topics: Mapping[UUID, DeletedTopic] = _NOTHING
 
     def topic(self, name: str) -> TopicImage | None:
         return self.topics.get(name)
@@ -203,6 +232,7 @@ class ImageDelta(NamedTuple):
     brokers_changed: tuple[int, ...] = ()
     controller_changed: bool = False
     features_changed: bool = False
+    deletions_changed: bool = False
 
     @property
     def is_empty(self) -> bool:

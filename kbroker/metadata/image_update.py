@@ -17,6 +17,7 @@ from kbroker.metadata.image import (
     BrokerRegistration,
     ClusterImage,
     ConfigResource,
+    DeletedTopic,
     ImageDelta,
     PartitionState,
     TopicImage,
@@ -45,6 +46,7 @@ class _ImageBuilder:
         self._brokers: dict[int, BrokerRegistration] | None = None
         self._configs: dict[ConfigResource, Mapping[str, str]] | None = None
         self._config_revisions: dict[ConfigResource, int] = {}
+        self._deleted: dict[UUID, DeletedTopic] | None = None
         self._topics: dict[str, TopicImage] | None = None  # by collision key
         self._slots: dict[UUID, str] = {}  # collision keys of the topics that these changes made
         # Several partitions of a topic often change together; their tuple is rebuilt once at the end.
@@ -66,10 +68,14 @@ class _ImageBuilder:
             self._apply_config(key, put)
         elif key.startswith(keys.BROKERS_PREFIX):
             self._apply_broker(key, put)
+        elif key.startswith(keys.DELETED_TOPICS_PREFIX):
+            self._apply_deletion(key, put)
         elif key == keys.CLUSTER_KEY:
             self._fields["cluster_id"] = keys.decode_cluster(put.value) if put is not None else None
         elif key == keys.CONTROLLER_KEY:
-            self._fields["controller"] = keys.decode_controller(put.value) if put is not None else None
+            self._fields["controller"] = (
+                keys.decode_controller(put.value, put.mod_revision) if put is not None else None
+            )
         elif key == keys.FEATURES_KEY:
             self._fields["features"] = keys.decode_features(put.value) if put is not None else {}
         # Any other key is no part of the image: producer ids, and what later versions may add.
@@ -80,8 +86,19 @@ class _ImageBuilder:
         if put is None:
             self._brokers.pop(int(key[len(keys.BROKERS_PREFIX) :]), None)
         else:
-            broker = keys.decode_broker(key, put.value)
+            broker = keys.decode_broker(
+                key, put.value, revision=put.mod_revision, created_revision=put.create_revision
+            )
             self._brokers[broker.node_id] = broker
+
+    def _apply_deletion(self, key: str, put: KeyValue | None) -> None:
+        if self._deleted is None:
+            self._deleted = dict(self._image.deleted_topics)
+        if put is None:
+            self._deleted.pop(UUID(key[len(keys.DELETED_TOPICS_PREFIX) :]), None)
+        else:
+            deleted = keys.decode_deleted_topic(key, put.value, put.mod_revision)
+            self._deleted[deleted.topic_id] = deleted
 
     def _apply_config(self, key: str, put: KeyValue | None) -> None:
         if self._configs is None:
@@ -146,6 +163,8 @@ class _ImageBuilder:
             fields["config_revisions"] = self._config_revisions
         if self._brokers is not None:
             fields["brokers"] = self._brokers
+        if self._deleted is not None:
+            fields["deleted_topics"] = self._deleted
         return self._image._replace(revision=revision, **fields)
 
 
@@ -176,6 +195,7 @@ def difference(before: ClusterImage, after: ClusterImage) -> ImageDelta:
         brokers_changed=tuple(_changed_keys(before.brokers, after.brokers)),
         controller_changed=before.controller != after.controller,
         features_changed=before.features != after.features,
+        deletions_changed=before.deleted_topics is not after.deleted_topics,
     )
 
 

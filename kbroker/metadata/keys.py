@@ -3,6 +3,7 @@
     cluster                        {"version", "cluster_id"}
     features                       {"version", "levels": {name: level}}
     controller                     {"version", "node_id", "controller_epoch"}          under a lease
+    controller-epoch               {"version", "controller_epoch"}
     producer-ids                   {"version", "next_producer_id"}
     brokers/<node id>              {"version", "broker_epoch", "incarnation_id", "rack",
                                     "fenced", "in_controlled_shutdown",
@@ -10,7 +11,9 @@
     topics/<collision key>         {"version", "name", "topic_id", "replicas": [[node id, ...], ...],
                                     "in_sync": {partition: [node id, ...]}}
     partitions/<topic id>/<index>  {"version", "replicas", "in_sync", "leader", "leader_epoch",
-                                    "partition_epoch", "elr", "last_known_elr", "adding", "removing"}
+                                    "partition_epoch", "elr", "last_known_elr", "adding", "removing",
+                                    "recovering": true, only if it is}
+    deleted-topics/<topic id>      {"version", "name", "node_ids"}
     configs/<type>/<name>          {"version", "entries": {name: value}}
 
 A topic's key says how its partitions were born: on which replicas, all of them in sync unless
@@ -18,6 +21,10 @@ A topic's key says how its partitions were born: on which replicas, all of them 
 when its state first changes, and that key then says all. So a topic is created in one write however
 many partitions it has, ten thousand untouched partitions are read back in a moment, and yet each
 partition's state is compared and set by itself.
+
+A deleted topic leaves a key behind that names the brokers which may still have logs of it. Each takes
+itself out when it has none any more, the last one removes the key: so a broker that was away during the
+deletion knows, when it is back, that the logs are to go.
 
 A topic's key is its name with '.' turned into '_': that two topics whose names collide (see
 topic_names.py) never both exist is thus a property of the store, whoever writes to it.
@@ -40,6 +47,7 @@ from kbroker.metadata.image import (
     BrokerRegistration,
     ConfigResource,
     ControllerRegistration,
+    DeletedTopic,
     Endpoint,
     PartitionState,
 )
@@ -48,11 +56,13 @@ from kbroker.metadata.store import StoreFormatError
 CLUSTER_KEY: Final = "cluster"
 FEATURES_KEY: Final = "features"
 CONTROLLER_KEY: Final = "controller"
+CONTROLLER_EPOCH_KEY: Final = "controller-epoch"
 PRODUCER_IDS_KEY: Final = "producer-ids"
 BROKERS_PREFIX: Final = "brokers/"
 TOPICS_PREFIX: Final = "topics/"
 PARTITIONS_PREFIX: Final = "partitions/"
 CONFIGS_PREFIX: Final = "configs/"
+DELETED_TOPICS_PREFIX: Final = "deleted-topics/"
 
 VALUE_VERSION: Final = 1
 
@@ -101,9 +111,19 @@ def encode_controller(registration: ControllerRegistration) -> bytes:
     return _encode({"node_id": registration.node_id, "controller_epoch": registration.controller_epoch})
 
 
-def decode_controller(value: bytes) -> ControllerRegistration:
+def decode_controller(value: bytes, revision: int = 0) -> ControllerRegistration:
     fields = _decode(CONTROLLER_KEY, value)
-    return ControllerRegistration(node_id=fields["node_id"], controller_epoch=fields["controller_epoch"])
+    return ControllerRegistration(
+        node_id=fields["node_id"], controller_epoch=fields["controller_epoch"], revision=revision
+    )
+
+
+def encode_controller_epoch(controller_epoch: int) -> bytes:
+    return _encode({"controller_epoch": controller_epoch})
+
+
+def decode_controller_epoch(value: bytes) -> int:
+    return int(_decode(CONTROLLER_EPOCH_KEY, value)["controller_epoch"])
 
 
 def encode_producer_ids(next_producer_id: int) -> bytes:
@@ -134,7 +154,9 @@ def encode_broker(broker: BrokerRegistration) -> bytes:
     )
 
 
-def decode_broker(key: str, value: bytes) -> BrokerRegistration:
+def decode_broker(
+    key: str, value: bytes, *, revision: int = 0, created_revision: int = 0
+) -> BrokerRegistration:
     fields = _decode(key, value)
     return BrokerRegistration(
         node_id=int(key[len(BROKERS_PREFIX) :]),
@@ -147,6 +169,8 @@ def decode_broker(key: str, value: bytes) -> BrokerRegistration:
         rack=fields["rack"],
         fenced=fields["fenced"],
         in_controlled_shutdown=fields["in_controlled_shutdown"],
+        revision=revision,
+        created_revision=created_revision,
     )
 
 
@@ -206,6 +230,7 @@ def parse_partition_key(key: str) -> tuple[UUID, int]:
 
 
 def encode_partition(state: PartitionState) -> bytes:
+    recovering = {"recovering": True} if state.is_recovering else {}
     return _encode(
         {
             "replicas": state.replicas,
@@ -217,6 +242,7 @@ def encode_partition(state: PartitionState) -> bytes:
             "last_known_elr": state.last_known_eligible_leader_replicas,
             "adding": state.adding_replicas,
             "removing": state.removing_replicas,
+            **recovering,
         }
     )
 
@@ -234,7 +260,22 @@ def decode_partition(key: str, value: bytes, revision: int) -> PartitionState:
         adding_replicas=tuple(fields["adding"]),
         removing_replicas=tuple(fields["removing"]),
         state_revision=revision,
+        is_recovering=fields.get("recovering", False),
     )
+
+
+def deleted_topic_key(topic_id: UUID) -> str:
+    return f"{DELETED_TOPICS_PREFIX}{topic_id}"
+
+
+def encode_deleted_topic(name: str, node_ids: Sequence[int]) -> bytes:
+    return _encode({"name": name, "node_ids": list(node_ids)})
+
+
+def decode_deleted_topic(key: str, value: bytes, revision: int) -> DeletedTopic:
+    fields = _decode(key, value)
+    topic_id = UUID(key[len(DELETED_TOPICS_PREFIX) :])
+    return DeletedTopic(fields["name"], topic_id, tuple(fields["node_ids"]), revision)
 
 
 def config_key(resource: ConfigResource) -> str:

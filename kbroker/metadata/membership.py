@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Mapping
+from math import inf
 from typing import Final
 from uuid import UUID
+
+import trio
 
 from kbroker.metadata import keys
 from kbroker.metadata.image import BrokerRegistration
@@ -24,8 +27,11 @@ from wire.errors import ApiError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
-# A lease is renewed this many times within its life, so that one lost attempt does not cost it.
+# A lease is renewed at least this many times within its life, so that one lost attempt does not cost it.
 _RENEWALS_PER_LEASE: Final = 4
+# This part of a lease is not counted on: clocks do not run quite alike.
+_MARGIN: Final = 0.1
+_RETRY_S: Final = 0.25
 
 
 def new_cluster_id(uuid4: Callable[[], UUID]) -> str:
@@ -65,10 +71,16 @@ async def ensure_features(store: MetadataStore, levels: Mapping[str, int]) -> di
 class BrokerSession:
     """One broker's registration under a lease, from ``register`` to ``leave``.
 
+        away         not registered, or the lease was lost            is_secure() is False
+        secure       the lease cannot have ended anywhere yet         True
+        insecure     it was not renewed in time, and may have ended   False; a renewal makes it secure again
+
     ``run`` keeps the lease alive. If it was lost all the same (the process stood still, the store could
-    not be reached), the broker is registered anew, with a higher broker epoch. ``secure_until`` is the
-    moment on the monotonic clock up to which no other broker can believe this one to be gone: a
-    broker that is past it must not act as a leader.
+    not be reached), the broker is registered anew, with a higher broker epoch.
+
+    A lease is counted from before the request that granted or renewed it was sent, and a tenth of it is
+    left out besides: so a broker stops acting as a leader before any other can believe it gone. With a
+    store whose leases outlive pauses a registered broker is secure until the store says otherwise.
     """
 
     def __init__(
@@ -79,44 +91,83 @@ class BrokerSession:
         session_timeout_s: float,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        heartbeat_interval_s: float = 2.0,
+        registration_timeout_s: float = 0.0,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        """``registration.broker_epoch`` is of no account; registering assigns it."""
+        """``registration.broker_epoch`` is of no account; registering assigns it.
+
+        ``registration_timeout_s``: how long to wait for an earlier process's lease, or for the store.
+        ``on_lost`` is called when the lease was lost, before the broker is registered anew.
+        """
         self._store = store
         self._registration = registration
         self._session_timeout_s = session_timeout_s
+        self._renewal_s = min(heartbeat_interval_s, session_timeout_s / _RENEWALS_PER_LEASE)
+        self._registration_timeout_s = registration_timeout_s
         self._monotonic = monotonic
         self._sleep = sleep
+        self._on_lost = on_lost
         self._lease_id = NO_LEASE
         self._key = keys.broker_key(registration.node_id)
         self._mod_revision = ABSENT
-        self.secure_until = -1.0
+        self._has_left = False
+        self._lost_at = -inf
+        self.secure_until = -inf
 
     @property
     def registration(self) -> BrokerRegistration:
         return self._registration
 
     @property
+    def broker_epoch(self) -> int:
+        return self._registration.broker_epoch
+
+    @property
     def revision(self) -> int:
         """The store's revision at which the registration was last written; 0 before the first time."""
         return self._mod_revision
 
+    @property
+    def lease_id(self) -> int:
+        """What to put keys under that are to go with the broker; NO_LEASE while it is not registered."""
+        return self._lease_id
+
+    def is_secure(self) -> bool:
+        """Whether no other broker can believe this one to be gone: else it must neither lead nor acknowledge."""
+        return self._monotonic() < self.secure_until
+
+    # Registering
+
     async def register(self) -> int:
-        """Join; the broker epoch. ApiError DUPLICATE_BROKER_REGISTRATION if the node id is in use."""
+        """Join; the broker epoch. ApiError DUPLICATE_BROKER_REGISTRATION if the node id stays in use.
+
+        StoreUnavailableError if the store stays out of reach.
+        """
+        deadline = self._monotonic() + self._registration_timeout_s
         while True:
+            try:
+                if await self._try_to_register():
+                    return self._registration.broker_epoch
+                error: Exception = self._node_id_in_use()
+            except StoreUnavailableError as unavailable:
+                error = unavailable
+            if self._monotonic() >= deadline:
+                raise error
+            await self._sleep(_RETRY_S)
+
+    async def _try_to_register(self) -> bool:
+        """False if the node id is in use."""
+        while True:
+            found = await self._store.range(self._key)
+            mine = next((item for item in found.items if item.key == self._key), None)
+            if mine is not None and not self._is_own(mine):
+                return False
             # Before the store knows of the lease: it cannot end sooner than counted from here.
             begun = self._monotonic()
             lease_id = await self._store.grant_lease(self._session_timeout_s)
-            found = await self._store.range(self._key)
-            other = self._registered(found.items)
-            if other is not None:
-                await self._store.revoke_lease(lease_id)
-                raise ApiError(
-                    ErrorCode.DUPLICATE_BROKER_REGISTRATION,
-                    f"Another broker with node id {self._registration.node_id} is running.",
-                )
             # Registering raises the store's revision, so the next registration finds a higher one.
             registration = self._registration._replace(broker_epoch=found.revision)
-            mine = next((item for item in found.items if item.key == self._key), None)
             result = await self._store.transact(
                 [Compare(self._key, ABSENT if mine is None else mine.mod_revision)],
                 [Put(self._key, keys.encode_broker(registration), lease_id)],
@@ -125,37 +176,84 @@ class BrokerSession:
                 self._registration = registration
                 self._lease_id = lease_id
                 self._mod_revision = result.revision
-                self.secure_until = begun + self._session_timeout_s
-                return registration.broker_epoch
+                self._prolong(begun)
+                return True
             await self._store.revoke_lease(lease_id)
 
-    def _registered(self, items: tuple[KeyValue, ...]) -> BrokerRegistration | None:
-        """Another incarnation under this node id; the key of an earlier lease of our own is none."""
-        for item in items:
-            if item.key == self._key:
-                broker = keys.decode_broker(item.key, item.value)
-                if broker.incarnation_id != self._registration.incarnation_id:
-                    return broker
-        return None
+    def _node_id_in_use(self) -> ApiError:
+        return ApiError(
+            ErrorCode.DUPLICATE_BROKER_REGISTRATION,
+            f"Another broker with node id {self._registration.node_id} is running.",
+        )
+
+    def _is_own(self, item: KeyValue) -> bool:
+        """The key of an earlier lease of this very process, and not of another process with the same node id."""
+        broker = keys.decode_broker(item.key, item.value)
+        return broker.incarnation_id == self._registration.incarnation_id
+
+    def _prolong(self, begun: float) -> None:
+        if self._has_left:
+            return
+        if self._store.leases_outlive_pauses:
+            self.secure_until = inf
+        else:
+            self.secure_until = begun + self._session_timeout_s * (1 - _MARGIN)
+
+    # Staying
 
     async def run(self) -> None:
-        """Renew the lease for ever, and register anew when it was lost."""
+        """Renew the lease for ever, and register anew when it was lost. ApiError if another took the node id."""
+        pause = self._renewal_s
         while True:
-            await self._sleep(self._session_timeout_s / _RENEWALS_PER_LEASE)
+            await self._sleep(pause)
+            pause = self._renewal_s
             try:
-                await self._renew()
+                if not await self._within_attempt(self._stay):
+                    raise StoreUnavailableError("no answer in time")
             except StoreUnavailableError as error:
                 logger.warning("broker %d could not renew its session: %s", self._registration.node_id, error)
+                pause = min(_RETRY_S, self._renewal_s)
 
-    async def _renew(self) -> None:
+    async def _within_attempt(self, attempt: Callable[[], Awaitable[None]]) -> bool:
+        """Whether the attempt ended in its time, which leaves room for another before the session is insecure."""
+        limit = self._session_timeout_s / _RENEWALS_PER_LEASE
+        left = self.secure_until - self._monotonic()
+        with trio.move_on_after(min(limit, left) if left > 0 else limit):
+            await attempt()
+            return True
+        return False
+
+    async def _stay(self) -> None:
+        if self._lease_id == NO_LEASE:
+            await self._register_anew()
+            return
         begun = self._monotonic()
         try:
             await self._store.keep_alive(self._lease_id)
         except LeaseExpiredError:
-            logger.warning("broker %d lost its session and registers anew", self._registration.node_id)
-            await self.register()
+            await self._lose()
+            return
+        found = await self._store.get(self._key)
+        if found is None or found.lease_id != self._lease_id:
+            # Unregistered by an administrator (or overwritten), though the lease goes on.
+            await self._lose()
         else:
-            self.secure_until = begun + self._session_timeout_s
+            self._mod_revision = found.mod_revision
+            self._prolong(begun)
+
+    async def _lose(self) -> None:
+        logger.warning("broker %d lost its session and registers anew", self._registration.node_id)
+        lease_id, self._lease_id = self._lease_id, NO_LEASE
+        self.secure_until = -inf
+        self._on_lost()
+        self._lost_at = self._monotonic()
+        await self._store.revoke_lease(lease_id)
+        await self._register_anew()
+
+    async def _register_anew(self) -> None:
+        is_late = self._monotonic() >= self._lost_at + self._registration_timeout_s
+        if not await self._try_to_register() and is_late:
+            raise self._node_id_in_use()
 
     async def change(self, *, fenced: bool | None = None, in_controlled_shutdown: bool | None = None) -> bool:
         """Alter what the registration says; False if the session was lost meanwhile."""
@@ -178,17 +276,44 @@ class BrokerSession:
             self._mod_revision = result.revision
         return result.succeeded
 
+    # Leaving
+
+    async def begin_controlled_shutdown(self, timeout_s: float) -> bool:
+        """Say that this broker is about to go, so that others take over from it; False if that cannot be said."""
+        # Should the session be lost from here on, it is registered anew like this.
+        self._registration = self._registration._replace(in_controlled_shutdown=True)
+        deadline = self._monotonic() + timeout_s
+        while self._monotonic() < deadline:
+            with trio.move_on_after(deadline - self._monotonic()):
+                try:
+                    if await self.change(in_controlled_shutdown=True):
+                        return True
+                    found = await self._store.get(self._key)
+                    if found is None or not self._is_own(found):
+                        return False
+                    self._mod_revision = found.mod_revision
+                    continue
+                except StoreUnavailableError as error:
+                    logger.warning(
+                        "broker %d cannot say that it shuts down: %s", self._registration.node_id, error
+                    )
+                await self._sleep(_RETRY_S)
+        return False
+
     async def leave(self) -> None:
         """Give the registration back, so that nobody waits for the session to time out."""
-        self.secure_until = -1.0
+        self._has_left = True
+        self.secure_until = -inf
         lease_id, self._lease_id = self._lease_id, NO_LEASE
         if lease_id == NO_LEASE:
             return
-        try:
-            await self._store.revoke_lease(lease_id)
-        except StoreUnavailableError as error:
-            logger.warning(
-                "broker %d leaves without taking its registration back: %s",
-                self._registration.node_id,
-                error,
-            )
+        error: Exception | str = "no answer in time"
+        with trio.move_on_after(self._session_timeout_s / _RENEWALS_PER_LEASE):
+            try:
+                await self._store.revoke_lease(lease_id)
+                return
+            except StoreUnavailableError as unavailable:
+                error = unavailable
+        logger.warning(
+            "broker %d leaves without taking its registration back: %s", self._registration.node_id, error
+        )

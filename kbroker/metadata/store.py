@@ -5,7 +5,8 @@ SQLite in the broker process is another:
 
 * keys are text, values are bytes; every key remembers the revision that created it and the one that
   last changed it;
-* the store as a whole has one revision, raised by one with every transaction that changes anything;
+* the store as a whole has one revision, raised with every transaction that changes anything (by one in a
+  store of its own; an etcd that others use as well counts their transactions, too);
 * a transaction compares the ``mod_revision`` of keys and applies its operations only if all of them
   match: that is the only way to write, hence every decision is a compare-and-set;
 * a watch delivers what changed from a revision on, one batch for each revision, in order, no gap;
@@ -159,6 +160,14 @@ class Watch(Protocol):
 class MetadataStore(Protocol):
     """See the module's docstring. Every method may raise StoreUnavailableError."""
 
+    @property
+    def leases_outlive_pauses(self) -> bool:
+        """Whether no lease can run out while the process that holds it stands still.
+
+        So it is with a store in that very process: it stands still as well.
+        """
+        ...
+
     async def get(self, key: str) -> KeyValue | None: ...
 
     async def range(self, prefix: str) -> KeyRange: ...
@@ -169,8 +178,8 @@ class MetadataStore(Protocol):
         """Apply all operations if every comparison holds, else none; durable when it returns.
 
         StoreError if operations overlap or are too many (``check_operations``); LeaseExpiredError if one
-        names a lease that is gone; then nothing is applied.
-        Cancellation does not tear it: it takes effect wholly or not at all.
+        names a lease that is gone; then nothing is applied. Where a comparison fails besides, either is said.
+        Cancellation does not tear it: it takes effect wholly or not at all, possibly some time later.
         """
         ...
 

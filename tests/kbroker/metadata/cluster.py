@@ -17,10 +17,11 @@ import trio
 from kbroker.config.resources import ConfigResourceType
 from kbroker.metadata import keys
 from kbroker.metadata.controller import Controller
+from kbroker.metadata.elections import TopicRules
 from kbroker.metadata.embedded import IN_MEMORY, EmbeddedMetadataStore
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import BrokerRegistration, ClusterImage, Endpoint
-from kbroker.metadata.store import MetadataStore, Put
+from kbroker.metadata.store import Compare, MetadataStore, Operation, Put, TransactionResult
 from wire.errors import ApiError, ErrorCode
 from wire.messages.topics import CreateTopicsRequest
 
@@ -77,12 +78,21 @@ class Settings:
     delete_topic_enable: bool = True
     auto_create_topics_enable: bool = True
     max_request_partition_size_limit: int = 2000
+    min_insync_replicas: int = 1
+    unclean_leader_election_enable: bool = False
     internal_topics: dict[str, InternalTopic] = field(
         default_factory=lambda: {"__consumer_offsets": InternalTopic(50, 3, {"cleanup.policy": "compact"})}
     )
 
     def internal_topic(self, name: str) -> InternalTopic | None:
         return self.internal_topics.get(name)
+
+    def topic_rules(self, overrides: Mapping[str, str]) -> TopicRules:
+        return TopicRules(
+            int(overrides.get("min.insync.replicas", self.min_insync_replicas)),
+            overrides.get("unclean.leader.election.enable", str(self.unclean_leader_election_enable).lower())
+            == "true",
+        )
 
 
 class EffectiveConfig(NamedTuple):
@@ -96,11 +106,12 @@ class EffectiveConfig(NamedTuple):
 class Rules:
     """Knows three keys: a number, a list and a secret."""
 
+    OTHERS = {"min.insync.replicas", "unclean.leader.election.enable"}
     DEFAULTS = {"retention.ms": "604800000", "cleanup.policy": "delete", "secret": None}
 
     def validate_overrides(self, resource: tuple[int, str], entries: Mapping[str, str]) -> None:
         for name, value in entries.items():
-            if name not in self.DEFAULTS:
+            if name not in self.DEFAULTS and name not in self.OTHERS:
                 raise ApiError(ErrorCode.INVALID_CONFIG, f"unknown config {name}")
             if name == "retention.ms" and not value.lstrip("-").isdigit():
                 raise ApiError(ErrorCode.INVALID_CONFIG, f"{name} is no number")
@@ -118,6 +129,29 @@ class Rules:
             EffectiveConfig(name, topic.get(name, default), 1 if name in topic else 5, name == "secret")
             for name, default in sorted(self.DEFAULTS.items())
         ]
+
+
+class InterferingStore:
+    """Changes something just before a transaction, or fails it."""
+
+    def __init__(self, store: MetadataStore) -> None:
+        self._store = store
+        self.before: list[Operation | Exception] = []
+        self.transactions = 0
+
+    async def transact(
+        self, compares: Sequence[Compare], operations: Sequence[Operation]
+    ) -> TransactionResult:
+        self.transactions += 1
+        if self.before:
+            interference = self.before.pop(0)
+            if isinstance(interference, Exception):
+                raise interference
+            await self._store.transact([], [interference])
+        return await self._store.transact(compares, operations)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
 
 
 @dataclass

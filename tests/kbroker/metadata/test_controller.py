@@ -14,23 +14,16 @@ from kbroker.metadata import keys
 from kbroker.metadata.controller import PRODUCER_ID_BLOCK_SIZE
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import ClusterImage
-from kbroker.metadata.store import (
-    Compare,
-    Delete,
-    KeyValue,
-    MetadataStore,
-    Operation,
-    Put,
-    StoreUnavailableError,
-    TransactionResult,
-)
+from kbroker.metadata.store import Delete, Put, StoreUnavailableError
 from tests.kbroker.metadata.cluster import (
     TOPIC,
     Cluster,
     CreatableTopic,
+    InterferingStore,
     InternalTopic,
     Settings,
     broker,
+    make_controller,
     new_topic,
     running_cluster,
 )
@@ -292,7 +285,11 @@ async def test_deleted_topic_leaves_nothing_behind() -> None:
         assert await cluster.controller.delete_topics([created.topic_id]) == {created.topic_id: None}
         assert list(cluster.image.topics) == ["other"]
         remaining = [item.key for item in (await cluster.store.range("")).items]
-        assert remaining == ["brokers/1", "topics/other"]
+        deleted = keys.deleted_topic_key(created.topic_id)
+        assert remaining == ["brokers/1", deleted, "topics/other"]
+        await cluster.controller.deletion_done([created.topic_id])
+        assert await cluster.store.get(deleted) is None
+        assert cluster.image.deleted_topics == {}
 
 
 async def test_deleting_an_unknown_id() -> None:
@@ -435,29 +432,6 @@ async def test_producer_ids_end_somewhere() -> None:
 # Races and failures
 
 
-class InterferingStore:
-    """Changes something just before a transaction, or fails it."""
-
-    def __init__(self, store: MetadataStore) -> None:
-        self._store = store
-        self.before: list[Operation | Exception] = []
-        self.transactions = 0
-
-    async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
-    ) -> TransactionResult:
-        self.transactions += 1
-        if self.before:
-            interference = self.before.pop(0)
-            if isinstance(interference, Exception):
-                raise interference
-            await self._store.transact([], [interference])
-        return await self._store.transact(compares, operations)
-
-    async def get(self, key: str) -> KeyValue | None:
-        return await self._store.get(key)
-
-
 def taken_by_another(name: str) -> Put:
     births = [keys.newborn_partition((1,), (1,))] * 2
     return Put(keys.topic_key(name), keys.encode_topic(name, uuid.UUID(int=77), births))
@@ -466,7 +440,7 @@ def taken_by_another(name: str) -> Put:
 async def test_topic_that_another_broker_created_first_is_found_to_exist() -> None:
     async with running_cluster() as cluster:
         store = InterferingStore(cluster.store)
-        cluster.controller._store = store
+        cluster.controller = make_controller(1, store, cluster.metadata, cluster.settings)
         store.before = [taken_by_another("a")]
         results = await cluster.controller.create_topics([new_topic("a"), new_topic("b")])
         assert codes(results) == [("a", "TOPIC_ALREADY_EXISTS"), ("b", "NONE")]
@@ -478,7 +452,7 @@ async def test_growth_is_decided_anew_when_another_broker_was_faster() -> None:
     async with running_cluster() as cluster:
         await cluster.create("a")
         store = InterferingStore(cluster.store)
-        cluster.controller._store = store
+        cluster.controller = make_controller(1, store, cluster.metadata, cluster.settings)
         topic_id = cluster.image.topics["a"].topic_id
         births = [keys.newborn_partition((1,), (1,))] * 3
         store.before = [Put(keys.topic_key("a"), keys.encode_topic("a", topic_id, births))]
@@ -491,7 +465,7 @@ async def test_topic_that_another_broker_deleted_first_is_unknown() -> None:
     async with running_cluster() as cluster:
         topic_id = await cluster.create("a")
         store = InterferingStore(cluster.store)
-        cluster.controller._store = store
+        cluster.controller = make_controller(1, store, cluster.metadata, cluster.settings)
         store.before = [Delete(keys.topic_key("a"))]
         outcome = await cluster.controller.delete_topics([topic_id])
         assert outcome[topic_id] is not None
@@ -502,7 +476,7 @@ async def test_config_of_a_topic_deleted_meanwhile_is_not_written() -> None:
     async with running_cluster() as cluster:
         await cluster.create("a")
         store = InterferingStore(cluster.store)
-        cluster.controller._store = store
+        cluster.controller = make_controller(1, store, cluster.metadata, cluster.settings)
         store.before = [Delete(keys.topic_key("a"))]
         outcome = await cluster.controller.incremental_alter_configs(
             {(TOPIC, "a"): [("retention.ms", 0, "5")]}
@@ -516,7 +490,7 @@ async def test_decision_that_never_wins_gives_up() -> None:
     async with running_cluster() as cluster:
         await cluster.create("a")
         store = InterferingStore(cluster.store)
-        cluster.controller._store = store
+        cluster.controller = make_controller(1, store, cluster.metadata, cluster.settings)
         topic_id = cluster.image.topics["a"].topic_id
         same = Put(
             keys.topic_key("a"), keys.encode_topic("a", topic_id, [keys.newborn_partition((1,), (1,))])
@@ -531,7 +505,7 @@ async def test_decision_that_never_wins_gives_up() -> None:
 async def test_store_that_is_out_of_reach_times_requests_out(caplog: pytest.LogCaptureFixture) -> None:
     async with running_cluster() as cluster:
         store = InterferingStore(cluster.store)
-        cluster.controller._store = store
+        cluster.controller = make_controller(1, store, cluster.metadata, cluster.settings)
         for act in (
             lambda: cluster.controller.create_topics([new_topic("a")]),
             lambda: cluster.controller.allocate_producer_id_block(),

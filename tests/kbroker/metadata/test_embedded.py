@@ -20,6 +20,7 @@ from kbroker.metadata import embedded, keys
 from kbroker.metadata.embedded import EmbeddedMetadataStore
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.store import (
+    Delete,
     KeyDeleted,
     Put,
     StoreFormatError,
@@ -64,6 +65,15 @@ async def test_keys_of_an_earlier_process_s_leases_are_gone_after_reopening(path
     assert after.revision == before.revision + 1
     # A new lease of the same number has nothing to do with the old one.
     assert await store.grant_lease(1000) == lease_id
+    await store.close()
+
+
+async def test_revisions_are_those_of_this_store_alone(path: Path) -> None:
+    store = await open_store(path)
+    first = (await store.transact([], [Put("a", b"")])).revision
+    assert (await store.transact([], [Put("b", b""), Delete("a")])).revision == first + 1
+    assert (await store.transact([], [Delete("absent")])).revision == first + 1
+    assert (await store.range("")).revision == first + 1
     await store.close()
 
 

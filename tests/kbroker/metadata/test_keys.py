@@ -75,7 +75,11 @@ def test_newborn_partition_is_led_by_the_first_in_sync_replica_in_epoch_zero() -
 @given(registrations)
 def test_broker_registration_is_read_back(registration: BrokerRegistration) -> None:
     key = keys.broker_key(registration.node_id)
-    assert keys.decode_broker(key, keys.encode_broker(registration)) == registration
+    value = keys.encode_broker(registration)
+    found = keys.decode_broker(
+        key, value, revision=registration.revision, created_revision=registration.created_revision
+    )
+    assert found == registration
 
 
 @quickly

@@ -1,0 +1,173 @@
+"""Writes decisions to the store, in as few transactions as it takes, and tells which lost a race."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+import trio
+
+from kbroker.metadata.follower import ClusterMetadata
+from kbroker.metadata.store import (
+    TRANSACTION_OPERATIONS_MAX,
+    Compare,
+    MetadataStore,
+    Operation,
+    StoreUnavailableError,
+    TransactionResult,
+)
+from wire.errors import ApiError, ErrorCode
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS_MAX: Final = 10
+# How long a decision that lost its race waits for the winner's change to show in the image.
+CATCH_UP_WAIT_S: Final = 0.1
+_PARTS_OF_LOST_BATCH: Final = 8
+
+
+class Write(NamedTuple):
+    """What one decision wants written; ``subject`` is what the decision was about.
+
+    ``note`` goes to the log once it is written.
+    """
+
+    subject: object
+    compares: tuple[Compare, ...]
+    operations: tuple[Operation, ...]
+    note: str = ""
+
+
+class Written(NamedTuple):
+    """What became of writes: ``revisions`` of those that were done, and the others."""
+
+    revisions: dict[object, int]
+    lost: list[Write]
+    unknown: list[Write]
+
+
+_Subject = TypeVar("_Subject")
+_Answer = TypeVar("_Answer")
+
+
+class DecisionWriter:
+    """See the module's docstring."""
+
+    def __init__(self, store: MetadataStore, metadata: ClusterMetadata) -> None:
+        self._store = store
+        self._metadata = metadata
+        # Decisions of one broker take turns, so that they lose races to other brokers only.
+        self._turn = trio.Lock()
+
+    async def carry_out(
+        self,
+        subjects: Sequence[_Subject],
+        decide: Callable[[Sequence[_Subject]], list[Write]],
+        *,
+        validate_only: bool = False,
+    ) -> None:
+        """Decide and write until every write went through; ``decide`` notes the outcome by itself.
+
+        Returns when the image holds what was written. ApiError REQUEST_TIMED_OUT if that cannot be done.
+        """
+        async with self._turn:
+            pending = subjects
+            for _ in range(ATTEMPTS_MAX):
+                writes = decide(pending)
+                if validate_only or not writes:
+                    return
+                lost = await self._write(writes)
+                if not lost:
+                    return
+                pending = [subject for subject in pending if subject in lost]
+        raise lost_every_race()
+
+    async def _write(self, writes: Sequence[Write]) -> list[object]:
+        """The subjects of the writes that did not happen because something had changed."""
+        lost: list[object] = []
+        written_revision = conflict_revision = 0
+        for batch in batches_of(writes):
+            result = await reachable(self.transact(batch))
+            if result.succeeded:
+                written_revision = result.revision
+            else:
+                conflict_revision = result.revision
+                lost.extend(write.subject for write in batch)
+        await self._metadata.wait_for(written_revision)
+        if lost:
+            # A store may count revisions that are none of ours: then waiting for them must end by itself.
+            with trio.move_on_after(CATCH_UP_WAIT_S):
+                await self._metadata.wait_for(conflict_revision)
+        return lost
+
+    async def write_now(self, writes: Sequence[Write]) -> Written:
+        """Write, and return when the store has answered, whether or not the image has it.
+
+        Where a few of many have changed meanwhile, most of the others are written all the same.
+        """
+        written = Written({}, [], [])
+        pending = [(batch, True) for batch in batches_of(writes)]
+        pending.reverse()
+        while pending:
+            batch, is_whole = pending.pop()
+            try:
+                result = await self.transact(batch)
+            except StoreUnavailableError as error:
+                logger.error("the metadata store does not answer: %s", error)
+                for unwritten, _ in [(batch, is_whole), *pending]:
+                    written.unknown.extend(unwritten)
+                break
+            if result.succeeded:
+                written.revisions.update((write.subject, result.revision) for write in batch)
+            elif is_whole and len(batch) > 1:
+                # Only once: what has changed may be something that all of them rest on.
+                size = -(-len(batch) // _PARTS_OF_LOST_BATCH)
+                pending += [(batch[at : at + size], False) for at in range(0, len(batch), size)]
+            else:
+                written.lost.extend(batch)
+        return written
+
+    async def transact(self, batch: Sequence[Write]) -> TransactionResult:
+        """One transaction. StoreUnavailableError."""
+        result = await self._store.transact(
+            list(dict.fromkeys(compare for write in batch for compare in write.compares)),
+            [operation for write in batch for operation in write.operations],
+        )
+        if result.succeeded:
+            for write in batch:
+                if write.note:
+                    logger.info("%s", write.note)
+        return result
+
+
+def batches_of(writes: Sequence[Write]) -> list[list[Write]]:
+    """The writes in as few transactions as a store takes; a comparison that several need is made once."""
+    batches: list[list[Write]] = []
+    compares: set[Compare] = set()
+    operations = TRANSACTION_OPERATIONS_MAX
+    for write in writes:
+        compares.update(write.compares)
+        operations += len(write.operations)
+        if not batches or max(len(compares), operations) > TRANSACTION_OPERATIONS_MAX:
+            batches.append([])
+            compares, operations = set(write.compares), len(write.operations)
+        batches[-1].append(write)
+    return batches
+
+
+async def reachable(answer: Awaitable[_Answer]) -> _Answer:
+    """The answer; ApiError REQUEST_TIMED_OUT for a store that cannot be reached."""
+    try:
+        return await answer
+    except StoreUnavailableError as error:
+        logger.error("the metadata store does not answer: %s", error)
+        raise store_unreachable() from error
+
+
+def store_unreachable() -> ApiError:
+    return ApiError(ErrorCode.REQUEST_TIMED_OUT, "The cluster's metadata could not be reached.")
+
+
+def lost_every_race() -> ApiError:
+    return ApiError(ErrorCode.REQUEST_TIMED_OUT, "The cluster's metadata kept changing; nothing was decided.")
