@@ -1,7 +1,10 @@
 """A small client of the protocol on trio: one connection, one request after the other.
 
-Tests and commands use it, and replicas will. It is no producer or consumer: it sends what it is given and returns
-what came back, after agreeing on versions with the broker (ApiVersions).
+Brokers talk to one another with it, and commands and tests do. It is no producer or consumer: it sends what it is
+given and returns what came back, after agreeing on versions with the broker (ApiVersions).
+
+A request that fails or is cancelled takes the connection with it: the answer may come yet, and would be taken for
+the next one's.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ RESPONSE_BYTES_MAX = 512 * 1024 * 1024
 _CLIENT_SOFTWARE = "kbroker"
 
 ResponseT = TypeVar("ResponseT", bound=Message)
+
+
+class RequestNotSent(ConnectionLost):
+    """The connection broke before the whole request was handed over: the broker cannot have acted on it."""
 
 
 class BrokerClient:
@@ -52,6 +59,17 @@ class BrokerClient:
     def close(self) -> None:
         self._connection.close()
 
+    def __enter__(self) -> BrokerClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     async def __aenter__(self) -> BrokerClient:
         return self
 
@@ -62,6 +80,17 @@ class BrokerClient:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    async def seems_alive(self) -> bool:
+        """Whether the broker has not closed the connection, as far as this side knows, while nothing was asked."""
+        with trio.CancelScope() as scope:
+            scope.cancel()  # only what has arrived already
+            try:
+                await self._connection.receive_into(memoryview(bytearray(1)))
+            except ConnectionLost:
+                pass
+            return False  # its end, or something that nobody asked for
+        return True
 
     def serves(self, api_key: int) -> range | None:
         """The versions that the broker serves of an API; None if it does not know the key."""
@@ -84,30 +113,48 @@ class BrokerClient:
     async def request(
         self, request: Request, response_class: type[ResponseT], *, version: int | None = None
     ) -> ResponseT:
-        """Send ``request`` and wait for its response; ConnectionLost if the broker goes away meanwhile."""
+        """Send ``request`` and wait for its response.
+
+        ConnectionLost if the broker goes away meanwhile; RequestNotSent if it was gone before. ProtocolError for an
+        answer that makes no sense, ApiError UNSUPPORTED_VERSION.
+        """
         if version is None:
             version = self.best_version(type(request))
-        api_key = type(request).api_key
         async with self._in_use:
-            correlation_id = await self._send(request, version)
-            frame = await self._receive()
-        answered_id, response = decode_response(api_key, version, frame)
-        if answered_id != correlation_id:
-            raise ProtocolError(f"response {answered_id} came for request {correlation_id}")
+            correlation_id, parts = self._encode(request, version)
+            try:
+                await self._send(parts)
+                frame = await self._receive()
+                answered_id, response = decode_response(type(request).api_key, version, frame)
+                if answered_id != correlation_id:
+                    raise ProtocolError(f"response {answered_id} came for request {correlation_id}")
+            except BaseException:
+                self.close()
+                raise
         assert isinstance(response, response_class)
         return response
 
     async def send(self, request: Request, *, version: int) -> None:
         """Send a request that gets no response (Produce with acks=0)."""
         async with self._in_use:
-            await self._send(request, version)
+            _, parts = self._encode(request, version)
+            try:
+                await self._send(parts)
+            except BaseException:
+                self.close()
+                raise
 
-    async def _send(self, request: Request, version: int) -> int:
+    def _encode(self, request: Request, version: int) -> tuple[int, list[bytes]]:
         correlation_id = self._next_correlation_id
         self._next_correlation_id = (correlation_id + 1) & 0x7FFFFFFF
         parts = encode_request(request, version, correlation_id, self._client_id)
-        await self._connection.send([cast("bytes", part) for part in parts])
-        return correlation_id
+        return correlation_id, cast("list[bytes]", parts)
+
+    async def _send(self, parts: list[bytes]) -> None:
+        try:
+            await self._connection.send(parts)
+        except ConnectionLost as error:
+            raise RequestNotSent(str(error)) from error
 
     async def _receive(self) -> bytearray:
         while (frame := self._frames.next_frame()) is None:

@@ -38,6 +38,10 @@ class ShardLog(Protocol):
         """The partition's ``max.message.bytes``."""
         ...
 
+    def ensure_leader(self) -> None:
+        """ApiError unless this broker may act on the log as its leader right now."""
+        ...
+
     def append(self, records: Sequence[Record], producer: Producer | None = None) -> int:
         """Append one batch, transactional if a producer is given; returns the offset after its last record.
 

@@ -4,12 +4,17 @@ States of a shard, and what a call gets:
 
     (absent)  NOT_COORDINATOR                  the partition is not led here
     LOADING   COORDINATOR_LOAD_IN_PROGRESS     its log is being replayed
-    ACTIVE    the machine's answer
-    FAILED    NOT_COORDINATOR                  its log could not be replayed; a new leader epoch tries again
+    ACTIVE    the machine's answer             (NOT_COORDINATOR while this broker may not lead the partition)
+    FAILED    NOT_COORDINATOR                  its log could not be replayed
     CLOSED    (no longer reachable)
 
     absent --load--> LOADING --replayed--> ACTIVE --unload--> CLOSED
-                        +--error--> FAILED --load--> LOADING
+                        +--error--> FAILED --load, or after a pause where the log was not to be had--> LOADING
+
+State is kept as long as nobody else can have appended to the log. Another broker has led in between if the leader
+epoch grew by more than one, and perhaps will if a commit is waited for in vain (the records may survive or not):
+then the shard begins again from its log. As long as this broker may not read or append there, it tries in vain, and
+clients are sent elsewhere; either it may again, or the metadata says who leads now, and ``unload`` ends it.
 
 There is no lock and no queue: a call decides, appends and replays without awaiting, in the task of whoever
 makes it, so nothing can come between. A task of its own is needed only to wait, for the next timer and for
@@ -23,7 +28,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from math import inf
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -39,20 +44,19 @@ from kbroker.coordination.machine import (
     Schedule,
 )
 from kbroker.coordination.ports import Clock, Producer, ShardLog
+from kbroker.coordination.replay import NO_PRODUCER_ID, batches_of, replay_piece
 from kbroker.coordination.timers import Timer, TimerQueue
 from storage.errors import StorageError
 from wire.errors import ApiError, ErrorCode
-from wire.records import BatchHeader, ControlType, Record, iterate_batches, read_control_type, read_records
+from wire.records import Record
 
 logger = logging.getLogger(__name__)
 
 MachineT = TypeVar("MachineT", bound=Machine)
 ResponseT = TypeVar("ResponseT")
 
-_NO_PRODUCER_ID = -1
-_BATCH_OVERHEAD_BYTES = 61
-_RECORD_OVERHEAD_BYTES_MAX = 32
-_DECOMPRESSED_BYTES_MAX = 256 << 20
+FIRST_LOAD_PAUSE_S = 0.05
+LONGEST_LOAD_PAUSE_S = 1.0
 
 _ERRORS_FOR_CLIENTS = {
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: ErrorCode.COORDINATOR_NOT_AVAILABLE,
@@ -141,6 +145,7 @@ class _Shard(Generic[MachineT]):
     """One partition of the coordinator's topic."""
 
     __slots__ = (
+        "closed",
         "commit_wait",
         "is_waiting",
         "leader_epoch",
@@ -162,6 +167,14 @@ class _Shard(Generic[MachineT]):
         self.uncommitted: deque[_Commit] = deque()
         self.is_waiting = False
         self.commit_wait = trio.CancelScope()
+        self.closed = trio.Event()
+
+    def begin(self, machine: MachineT) -> None:
+        """Forget what was loaded so far."""
+        self.machine = machine
+        self.log = None
+        self.written_offset = 0
+        self.state = ShardState.LOADING
 
 
 class CoordinatorRuntime(Generic[MachineT]):
@@ -225,14 +238,17 @@ class CoordinatorRuntime(Generic[MachineT]):
     def load(self, partition: int, leader_epoch: int) -> None:
         """This broker leads ``partition`` since ``leader_epoch``: replay its log and serve it.
 
-        A later epoch of a shard that is served already changes nothing: nobody else appended to its log.
+        The epoch after that of a shard which is served already changes nothing: nobody else appended to its log.
         """
         if self._stopped:
             return
         shard = self._shards.get(partition)
-        if shard is not None and shard.state is not ShardState.FAILED:
-            shard.leader_epoch = max(shard.leader_epoch, leader_epoch)
-            return
+        if shard is not None:
+            if shard.state is not ShardState.FAILED and leader_epoch <= shard.leader_epoch + 1:
+                shard.leader_epoch = max(shard.leader_epoch, leader_epoch)
+                return
+            leader_epoch = max(leader_epoch, shard.leader_epoch)
+            self.unload(partition)
         shard = _Shard(partition, leader_epoch, self._machine_for(partition))
         self._shards[partition] = shard
         if self._nursery is not None:
@@ -246,6 +262,7 @@ class CoordinatorRuntime(Generic[MachineT]):
         del self._shards[partition]
         was_active = shard.state is ShardState.ACTIVE
         shard.state = ShardState.CLOSED
+        shard.closed.set()
         self._timers.cancel_all(shard)
         for commit in shard.uncommitted:
             if commit.call is not None:
@@ -264,7 +281,7 @@ class CoordinatorRuntime(Generic[MachineT]):
         return None if shard is None else shard.state
 
     def leader_epoch(self, partition: int) -> int:
-        """Since when this broker leads a shard that it serves; ApiError as ``write``."""
+        """Since when this broker leads a shard that is loaded; ApiError as ``post``."""
         return self._active(partition).leader_epoch
 
     # Calls
@@ -280,7 +297,7 @@ class CoordinatorRuntime(Generic[MachineT]):
         Raises ApiError: what ``operation`` raised, NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS, or why the
         records did not become committed.
         """
-        shard = self._active(partition)
+        shard = self._leading(partition)
         call = _Call()
         result = operation(shard.machine, call, self._clock.wall_clock_ms())
         self._execute(shard, result, call, producer)
@@ -288,7 +305,7 @@ class CoordinatorRuntime(Generic[MachineT]):
 
     def read(self, partition: int, operation: Callable[[MachineT], ResponseT]) -> ResponseT:
         """Ask the machine something that changes nothing; ApiError as ``write``."""
-        shard = self._active(partition)
+        shard = self._leading(partition)
         self._advance(shard)
         return operation(shard.machine)
 
@@ -297,12 +314,19 @@ class CoordinatorRuntime(Generic[MachineT]):
         self._check_running()
         if any(shard.state is ShardState.LOADING for shard in self._shards.values()):
             raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
-        return [operation(shard.machine) for shard in self._active_shards()]
+        return [operation(shard.machine) for shard in self._active_shards() if _leads(shard)]
 
     def post(self, partition: int, operation: Callable[[MachineT, int], Result[None]]) -> None:
-        """Have one shard do something that nobody waits for; ApiError as ``write``."""
+        """Have one shard do something that nobody waits for; ApiError if it is not loaded.
+
+        It may be one that this broker may not lead for now: what it wants appended then fails.
+        """
         shard = self._active(partition)
         self._execute(shard, operation(shard.machine, self._clock.wall_clock_ms()), None)
+
+    def ask(self, partition: int, operation: Callable[[MachineT], ResponseT]) -> ResponseT:
+        """``read`` for the coordinator itself; ApiError as ``post``."""
+        return operation(self._active(partition).machine)
 
     def write_all(self, operation: Callable[[MachineT, int], Result[None]]) -> None:
         """Have every shard that is served here do something that nobody waits for."""
@@ -352,6 +376,13 @@ class CoordinatorRuntime(Generic[MachineT]):
             raise ApiError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
         return shard
 
+    def _leading(self, partition: int) -> _Shard[MachineT]:
+        """A loaded shard, which clients may learn something from."""
+        shard = self._active(partition)
+        if not _leads(shard):
+            raise ApiError(ErrorCode.NOT_COORDINATOR)
+        return shard
+
     def _active_shards(self) -> list[_Shard[MachineT]]:
         return [shard for shard in self._shards.values() if shard.state is ShardState.ACTIVE]
 
@@ -389,7 +420,10 @@ class CoordinatorRuntime(Generic[MachineT]):
         self, shard: _Shard[MachineT], result: Result[Any], call: _Call | None, producer: Producer | None
     ) -> None:
         try:
-            for batch in _batches(shard, result):
+            assert shard.log is not None
+            for batch in batches_of(
+                result.records, bytes_max=shard.log.batch_bytes_max, atomic=result.atomic
+            ):
                 self._append_batch(shard, batch, producer, replay=result.replay)
         except ApiError as error:
             failure = AppendFailure(error_for_clients(error.code), written=False)
@@ -420,7 +454,7 @@ class CoordinatorRuntime(Generic[MachineT]):
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)) from error
         if not replay:
             return
-        producer_id = _NO_PRODUCER_ID if producer is None else producer.producer_id
+        producer_id = NO_PRODUCER_ID if producer is None else producer.producer_id
         try:
             for offset, record in enumerate(batch, shard.written_offset - len(batch)):
                 shard.machine.replay(offset, producer_id, record.content)
@@ -494,9 +528,12 @@ class CoordinatorRuntime(Generic[MachineT]):
                 self._release_committed(shard)
                 self._expire_overdue(shard)
         except ApiError as error:
-            logger.info("%s shard %d is lost: %s", self._name, shard.partition, error.code.name)
             if self._shards.get(shard.partition) is shard:
-                self.unload(shard.partition)
+                logger.info(
+                    "%s shard %d does not know what became of its records: %s",
+                    self._name, shard.partition, error.code.name,
+                )  # fmt: skip
+                self._reload(shard)
         finally:
             shard.is_waiting = False
 
@@ -544,84 +581,66 @@ class CoordinatorRuntime(Generic[MachineT]):
     # Loading
 
     async def _load(self, shard: _Shard[MachineT]) -> None:
+        """Until it is served or closed; not again if its records cannot be understood."""
+        pause_s = FIRST_LOAD_PAUSE_S
+        while not await self._try_to_load(shard, is_first_try=pause_s == FIRST_LOAD_PAUSE_S):
+            with trio.move_on_at(self._clock.monotonic() + pause_s):
+                await shard.closed.wait()
+                return
+            pause_s = min(pause_s * 2, LONGEST_LOAD_PAUSE_S)
+            shard.begin(self._machine_for(shard.partition))
+
+    async def _try_to_load(self, shard: _Shard[MachineT], *, is_first_try: bool) -> bool:
+        """Whether there is no use in trying again."""
         started_at = self._clock.monotonic()
         try:
-            shard.log = self._log_for(shard.partition)
-            for piece in shard.log.read_all():
-                self._replay_piece(shard, memoryview(piece))
-                # Between pieces others run, and this shard may be gone or restarted after that.
-                await trio.lowlevel.checkpoint()
-                if shard.state is not ShardState.LOADING:
-                    return
-            if self._loaded_when_committed:
-                await shard.log.wait_committed(shard.written_offset)
+            await self._replay_log(shard)
             if shard.state is not ShardState.LOADING:
-                return
+                return True  # closed meanwhile
             shard.state = ShardState.ACTIVE
             self._execute(shard, shard.machine.loaded(self._clock.wall_clock_ms()), None)
         except Exception as error:
-            expected = isinstance(error, (ApiError, StorageError))
-            logger.error(
+            if shard.state is ShardState.CLOSED:
+                return True  # and this is why
+            is_expected = isinstance(error, (ApiError, StorageError))
+            is_led_elsewhere = isinstance(error, ApiError) and error.code is ErrorCode.NOT_LEADER_OR_FOLLOWER
+            logger.log(
+                logging.ERROR if is_first_try and not is_led_elsewhere else logging.DEBUG,
                 "%s shard %d could not be loaded: %s", self._name, shard.partition, error,
-                exc_info=None if expected else error,
+                exc_info=None if is_expected else error,
             )  # fmt: skip
             shard.state = ShardState.FAILED
             self._timers.cancel_all(shard)
-        else:
-            seconds = self._clock.monotonic() - started_at
-            logger.debug("%s shard %d was loaded in %.3f s", self._name, shard.partition, seconds)
+            return not is_expected
+        seconds = self._clock.monotonic() - started_at
+        logger.debug("%s shard %d was loaded in %.3f s", self._name, shard.partition, seconds)
+        return True
 
-    def _replay_piece(self, shard: _Shard[MachineT], piece: memoryview) -> None:
-        assert shard.log is not None
-        for position, header in iterate_batches(piece):
-            records = read_records(piece, position, decompressed_bytes_max=_DECOMPRESSED_BYTES_MAX)
-            if header.is_control:
-                self._replay_control_batch(shard, header, records)
-            else:
-                self._replay_batch(shard, header, records)
-            shard.written_offset = header.next_offset
-        shard.machine.advance_committed(min(shard.written_offset, shard.log.high_watermark))
+    async def _replay_log(self, shard: _Shard[MachineT]) -> None:
+        """Replay everything; returns early if the shard is closed meanwhile."""
+        shard.log = log = self._log_for(shard.partition)
+        for piece in log.read_all():
+            shard.written_offset = replay_piece(shard.machine, memoryview(piece))
+            shard.machine.advance_committed(min(shard.written_offset, log.high_watermark))
+            # Between pieces others run, and this shard may be gone or this broker deposed after that.
+            await trio.lowlevel.checkpoint()
+            if shard.state is not ShardState.LOADING:
+                return
+            log.ensure_leader()
+        if self._loaded_when_committed:
+            await log.wait_committed(shard.written_offset)
 
-    def _replay_control_batch(
-        self, shard: _Shard[MachineT], header: BatchHeader, records: Sequence[Record]
-    ) -> None:
-        for record in records:
-            control_type = read_control_type(record)
-            if control_type in (ControlType.COMMIT, ControlType.ABORT):
-                shard.machine.replay_end_transaction(
-                    record.offset, header.producer_id, control_type is ControlType.COMMIT
-                )
 
-    def _replay_batch(self, shard: _Shard[MachineT], header: BatchHeader, records: Sequence[Record]) -> None:
-        producer_id = header.producer_id if header.is_transactional else _NO_PRODUCER_ID
-        for record in records:
-            if record.key is None:
-                logger.warning("%s shard %d: a record without a key is skipped", self._name, shard.partition)
-                continue
-            content = shard.machine.decode(record.key, record.value)
-            if content is not None:
-                shard.machine.replay(record.offset, producer_id, content)
+def _leads(shard: _Shard[Any]) -> bool:
+    """Whether this broker may act on the log of a loaded shard now: else another one may have, unknown to it."""
+    assert shard.log is not None
+    try:
+        shard.log.ensure_leader()
+    except ApiError:
+        return False
+    return True
 
 
 def _as_call(caller: Caller) -> _Call:
     assert isinstance(caller, _Call)
     return caller
-
-
-def _batches(shard: _Shard[Any], result: Result[Any]) -> Iterator[Sequence[CoordinatorRecord]]:
-    """The records in as few batches as ``max.message.bytes`` allows; in one if they belong together."""
-    assert shard.log is not None
-    if result.atomic:
-        yield result.records
-        return
-    bytes_max = shard.log.batch_bytes_max
-    batch: list[CoordinatorRecord] = []
-    batch_bytes = _BATCH_OVERHEAD_BYTES
-    for record in result.records:
-        record_bytes = _RECORD_OVERHEAD_BYTES_MAX + len(record.key) + len(record.value or b"")
-        if batch and batch_bytes + record_bytes > bytes_max:
-            yield batch
-            batch, batch_bytes = [], _BATCH_OVERHEAD_BYTES
-        batch.append(record)
-        batch_bytes += record_bytes
-    yield batch

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kbroker.config.topic_names import is_internal_topic
+from kbroker.handlers.leader_hints import LED_ELSEWHERE, PRODUCE_HINTS_SINCE, LeaderHints, ResponseHints
 from kbroker.handlers.ports import LeaderPartition, Partitions
 from kbroker.handlers.table import RequestContext, handles
 from kbroker.handlers.timeouts import Timeouts
@@ -119,7 +120,10 @@ class ProduceHandlers:
         verifier: TransactionVerifier,
         settings: ProduceSettings,
         world: World,
+        leader_hints: LeaderHints | None = None,
     ) -> None:
+        """Without ``leader_hints`` nobody is told who leads what is not led here."""
+        self._leader_hints = leader_hints
         self._world = world
         self._partitions = partitions
         self._verifier = verifier
@@ -146,7 +150,24 @@ class ProduceHandlers:
                 code = ErrorCode(partition.error_code)
                 raise ProtocolError(f"an append with acks=0 failed with {code.name}")
             return None
+        if context.api_version >= PRODUCE_HINTS_SINCE and self._leader_hints is not None:
+            self._add_hints(response, ResponseHints(self._leader_hints, context), context)
         return response
+
+    def _add_hints(self, response: ProduceResponse, hints: ResponseHints, context: RequestContext) -> None:
+        for topic in response.responses:
+            for partition in topic.partition_responses:
+                if not partition.error_code or partition.error_code not in LED_ELSEWHERE:
+                    continue
+                name = self._topic_name(topic, context)
+                leader = None if name is None else hints.leader_of(name, partition.index)
+                if leader is not None:
+                    partition.current_leader = _PartitionResponse.LeaderIdAndEpoch(
+                        leader_id=leader[0], leader_epoch=leader[1]
+                    )
+        response.node_endpoints = [
+            ProduceResponse.NodeEndpoint(**node._asdict()) for node in hints.nodes.values()
+        ]
 
     def _append_topic(
         self,
@@ -212,7 +233,7 @@ class ProduceHandlers:
         appends.append(_Append(partition, info, response))
         return response
 
-    def _topic_name(self, topic: _TopicData, context: RequestContext) -> str | None:
+    def _topic_name(self, topic: _TopicData | _TopicResponse, context: RequestContext) -> str | None:
         if context.api_version >= _TOPIC_IDS_SINCE:
             return self._partitions.topic_name(topic.topic_id)
         return topic.name

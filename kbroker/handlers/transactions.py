@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+import trio
+
 from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC, is_internal_topic
 from kbroker.handlers.table import RequestContext, handles
 from wire.errors import ErrorCode
@@ -55,8 +57,9 @@ class TransactionService(Protocol):
         *,
         verify_only: bool,
         transaction_version: int,
+        is_patient: bool = True,
     ) -> dict[TopicPartition, ErrorCode]:
-        """One code per partition."""
+        """One code per partition; who is patient waits a little for the transaction before to be completed."""
         ...
 
     async def end_transaction(self, request: EndTxnRequest, origin: RequestContext) -> EndTxnResponse: ...
@@ -86,15 +89,7 @@ class TransactionHandlers:
         self, request: AddPartitionsToTxnRequest, context: RequestContext
     ) -> AddPartitionsToTxnResponse:
         if context.api_version >= _BATCHED_SINCE:
-            return AddPartitionsToTxnResponse(
-                results_by_transaction=[
-                    _TransactionResult(
-                        transactional_id=transaction.transactional_id,
-                        topic_results=await self._add(transaction, context.api_version),
-                    )
-                    for transaction in request.transactions
-                ]
-            )
+            return await self._add_batch(request.transactions, context.api_version)
         transaction = _Transaction(
             transactional_id=request.v3_and_below_transactional_id,
             producer_id=request.v3_and_below_producer_id,
@@ -104,6 +99,20 @@ class TransactionHandlers:
         return AddPartitionsToTxnResponse(
             results_by_topic_v3_and_below=await self._add(transaction, context.api_version)
         )
+
+    async def _add_batch(
+        self, transactions: Sequence[_Transaction], version: int
+    ) -> AddPartitionsToTxnResponse:
+        """What other brokers ask: for all transactions at once, as none of them is to wait for another one."""
+        results = [_TransactionResult(transactional_id=each.transactional_id) for each in transactions]
+
+        async def add(transaction: _Transaction, result: _TransactionResult) -> None:
+            result.topic_results = await self._add(transaction, version)
+
+        async with trio.open_nursery() as nursery:
+            for transaction, result in zip(transactions, results, strict=True):
+                nursery.start_soon(add, transaction, result)
+        return AddPartitionsToTxnResponse(results_by_transaction=results)
 
     async def _add(self, transaction: _Transaction, version: int) -> list[_TopicResult]:
         partitions = list(
@@ -118,6 +127,8 @@ class TransactionHandlers:
                 partitions,
                 verify_only=transaction.verify_only,
                 transaction_version=_TRANSACTIONS_V2 if version >= _BATCHED_SINCE else _CLASSIC,
+                is_patient=version
+                < _BATCHED_SINCE,  # a broker comes again, and has other questions meanwhile
             )
             if not transaction.verify_only:
                 return _topic_results(

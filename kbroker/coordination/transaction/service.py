@@ -223,11 +223,13 @@ class TransactionCoordinator:
         *,
         verify_only: bool,
         transaction_version: int,
+        is_patient: bool = True,
     ) -> dict[TopicPartition, ErrorCode]:
         """One code per partition; what is wrong with the whole request is told for each of them.
 
         verify_only: nothing is added; TRANSACTION_ABORTABLE for partitions that are not in the transaction.
         transaction_version: in which generation the client works.
+        is_patient: wait a little where the producer's transaction before is being completed.
         """
         producer = Producer(producer_id, producer_epoch)
         partition = self.partition_for(transactional_id)
@@ -250,7 +252,7 @@ class TransactionCoordinator:
                     partition,
                     lambda shard: shard.verify_partitions(transactional_id, producer, partitions),
                 )
-            code = await self._after_changes(partition, transactional_id, add)
+            code = await (self._after_changes(partition, transactional_id, add) if is_patient else add())
         except ApiError as error:
             code = error.code
         return dict.fromkeys(partitions, code)
@@ -345,7 +347,8 @@ class TransactionCoordinator:
 
     def coordinator_epoch(self, shard: int, markers: MarkersToSend) -> int | None:
         try:
-            if self._runtime.read(shard, lambda machine: machine.is_sending(markers)):
+            # What is decided stands, also while this broker may not lead: the partitions fence who is late.
+            if self._runtime.ask(shard, lambda machine: machine.is_sending(markers)):
                 return self._runtime.leader_epoch(shard)
         except ApiError:
             pass  # not served here any more

@@ -32,6 +32,10 @@ class MemoryShardLog:
         self.guards: list[object | None] = []
         self._moved = trio.Event()
 
+    def ensure_leader(self) -> None:
+        if self.lost:
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+
     def append(self, records: Sequence[Record], producer: Producer | None = None) -> int:
         producer_id, producer_epoch, guard = producer or (-1, -1, None)
         if producer is not None:
@@ -69,6 +73,7 @@ class MemoryShardLog:
     def _append(self, batch: bytearray) -> int:
         if self.errors:
             raise self.errors.pop(0)
+        self.ensure_leader()
         if len(batch) > self.batch_bytes_max:
             raise ApiError(ErrorCode.MESSAGE_TOO_LARGE)
         set_base_offset(batch, 0, self.end)

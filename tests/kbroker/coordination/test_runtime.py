@@ -12,7 +12,7 @@ import trio.testing
 
 from kbroker.coordination.machine import AppendFailure, Caller, CoordinatorRecord, Result
 from kbroker.coordination.ports import Producer
-from kbroker.coordination.runtime import CoordinatorRuntime, ShardState
+from kbroker.coordination.runtime import LONGEST_LOAD_PAUSE_S, CoordinatorRuntime, ShardState
 from storage.errors import StorageError
 from tests.kbroker.coordination.memory_log import MemoryShardLog, TrioWorld
 from wire.errors import ApiError, ErrorCode
@@ -130,6 +130,7 @@ class Stage:
     def _log_for(self, partition: int) -> MemoryShardLog:
         if self.log_error is not None:
             raise self.log_error
+        self.log.ensure_leader()
         return self.log
 
     @property
@@ -312,8 +313,8 @@ class TestWhoIsServed:
 
     async def test_unload_of_an_older_epoch_is_stale_news(self) -> None:
         async with loaded() as (stage, _):
-            stage.runtime.load(0, 5)
-            stage.runtime.unload(0, 4)
+            stage.runtime.load(0, 2)
+            stage.runtime.unload(0, 1)
             assert await stage.add(1) == 1
             stage.runtime.unload(0, 6)
             assert stage.runtime.state(0) is None
@@ -410,6 +411,57 @@ class TestLoading:
             await settle()
             assert await stage.add(1) == 1
 
+    @pytest.mark.parametrize(
+        "error", [ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER), StorageError("/disk", "broken")]
+    )
+    async def test_log_that_can_be_read_later(
+        self, error: Exception, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        stage = Stage()
+        stage.log.append([Record(0, 0, b"n", b"5")])
+        stage.log_error = error
+        stage.runtime.load(0, 1)
+        async with running(stage):
+            await trio.sleep(30)
+            assert stage.runtime.state(0) is ShardState.FAILED
+            attempts = len(stage.machines)
+            assert 25 < attempts < 50, "it does not try all the time"
+            stage.log_error = None
+            await trio.sleep(LONGEST_LOAD_PAUSE_S + 0.01)
+            assert await stage.add(1) == 6
+            assert stage.machine.load_count == 1
+
+    async def test_nobody_goes_on_trying_to_load_what_is_led_elsewhere(
+        self, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        stage = Stage()
+        stage.log_error = ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        stage.runtime.load(0, 1)
+        async with running(stage):
+            stage.runtime.unload(0)
+            attempts = len(stage.machines)
+            await trio.sleep(30)
+            assert len(stage.machines) == attempts
+            assert stage.runtime.state(0) is None
+
+    async def test_deposed_while_it_is_loaded(self, autojump_clock: trio.testing.MockClock) -> None:
+        stage = Stage()
+        for _ in range(3):
+            stage.log.append([Record(0, 0, b"n", b"1")])
+        async with running(stage):
+            stage.runtime.load(0, 1)
+            await trio.lowlevel.checkpoint()
+            assert stage.runtime.state(0) is ShardState.LOADING
+            stage.log.lose()  # the metadata has not told yet
+            await settle()
+            assert stage.runtime.state(0) is ShardState.FAILED
+            assert stage.machines[0].load_count == 0
+            stage.runtime.unload(0)
+            stage.log.lost = False
+            stage.runtime.load(0, 3)
+            await settle()
+            assert await stage.add(1) == 4
+
     async def test_record_that_cannot_be_replayed(self) -> None:
         stage = Stage()
         stage.log.append([Record(0, 0, b"n", b"not a number")])
@@ -422,6 +474,95 @@ class TestLoading:
         stage.prepare = lambda machine: machine.on_loaded.schedule("t", 1000, 5)
         async with loaded(stage):
             assert stage.machine.fired == []
+
+
+class TestFailover:
+    """What another broker did in between must be seen; what nobody can have changed is kept."""
+
+    async def test_another_broker_led_in_between(self) -> None:
+        async with loaded() as (stage, nursery):
+            await stage.add(1)
+            parked = Outcome(nursery, stage.park)
+            await settle()
+            stage.log.append([Record(0, 0, b"n", b"10")])  # in epoch 2, elsewhere
+            stage.runtime.load(0, leader_epoch=3)
+            with pytest.raises(ApiError) as caught:
+                await stage.add(1)
+            assert caught.value.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+            await settle()
+            assert parked.value == "unloaded"
+            assert await stage.add(1) == 12
+            assert stage.runtime.leader_epoch(0) == 3
+
+    async def test_nobody_led_in_between(self) -> None:
+        async with loaded() as (stage, nursery):
+            parked = Outcome(nursery, stage.park)
+            await settle()
+            for epoch in (1, 2, 3):
+                stage.runtime.load(0, leader_epoch=epoch)
+            assert await stage.wake("still here") == "woke them"
+            await settle()
+            assert parked.value == "still here"
+            assert len(stage.machines) == 1
+
+    async def test_an_older_epoch_is_stale_news(self) -> None:
+        async with loaded() as (stage, _):
+            stage.runtime.load(0, leader_epoch=2)
+            stage.runtime.load(0, leader_epoch=1)
+            assert stage.runtime.leader_epoch(0) == 2
+
+    async def test_clients_are_sent_away_while_this_broker_may_not_lead(self) -> None:
+        async with loaded() as (stage, nursery):
+            await stage.add(1)
+            parked = Outcome(nursery, stage.park)
+            await settle()
+            stage.log.lose()
+            for call in (stage.add, lambda: stage.wake("?")):
+                with pytest.raises(ApiError) as caught:
+                    await call()
+                assert caught.value.code is ErrorCode.NOT_COORDINATOR
+            with pytest.raises(ApiError) as caught:
+                stage.runtime.read(0, lambda machine: machine.numbers)
+            assert caught.value.code is ErrorCode.NOT_COORDINATOR
+            assert stage.runtime.read_all(lambda machine: machine.numbers) == []
+            assert stage.runtime.ask(0, lambda machine: machine.numbers) == [1]
+            stage.log.lost = False
+            assert stage.runtime.read(0, lambda machine: machine.numbers) == [1]
+            await stage.wake("all is well")
+            await settle()
+            assert parked.value == "all is well"
+
+    async def test_what_was_not_committed_may_be_gone(self, autojump_clock: trio.testing.MockClock) -> None:
+        async with loaded() as (stage, nursery):
+            await stage.add(1)
+            stage.log.holding = True
+            waiting = Outcome(nursery, lambda: stage.add(2))
+            await settle()
+            stage.log.lose()
+            await settle()
+            assert waiting.error is ErrorCode.NOT_COORDINATOR
+            stage.runtime.unload(0)
+            del stage.log.batches[1]  # the next leader did not have it
+            stage.log.end = 1
+            stage.log.lost = stage.log.holding = False
+            stage.runtime.load(0, leader_epoch=3)
+            await settle()
+            assert await stage.add(5) == 6
+
+    async def test_timers_of_a_shard_that_began_again_do_not_fire(
+        self, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        async with loaded() as (stage, _):
+
+            def schedule(machine: Counter, caller: Caller, now_ms: int) -> Result[str]:
+                result = Result(response="scheduled")
+                result.schedule("t", 1_000, "t")
+                return result
+
+            await stage.runtime.write(0, schedule)
+            stage.runtime.load(0, leader_epoch=3)
+            await trio.sleep(5)
+            assert [machine.fired for machine in stage.machines] == [[], []]
 
 
 class TestCommits:
@@ -587,7 +728,28 @@ class TestCommits:
             await settle()
             assert waiting.error is ErrorCode.NOT_COORDINATOR
             assert parked.value == "unloaded"
+            assert stage.runtime.state(0) is ShardState.FAILED
+            with pytest.raises(ApiError) as caught:
+                await stage.add(2)
+            assert caught.value.code is ErrorCode.NOT_COORDINATOR
+            await trio.sleep(10)
+            assert stage.runtime.state(0) is ShardState.FAILED, "until the metadata says who leads"
+            stage.runtime.unload(0)
             assert stage.runtime.state(0) is None
+
+    async def test_what_was_waited_for_may_turn_out_to_be_committed(
+        self, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        async with loaded() as (stage, nursery):
+            stage.log.holding = True
+            waiting = Outcome(nursery, lambda: stage.add(1))
+            await settle()
+            stage.log.lose()
+            await trio.sleep(10)
+            assert waiting.error is ErrorCode.NOT_COORDINATOR
+            stage.log.lost = stage.log.holding = False  # nobody else led after all
+            await trio.sleep(LONGEST_LOAD_PAUSE_S + 0.01)
+            assert await stage.add(2) == 3
 
     async def test_unloaded_while_waiting(self) -> None:
         async with loaded() as (stage, nursery):
@@ -826,8 +988,8 @@ class TestLeaderEpoch:
     async def test_it_is_the_newest(self) -> None:
         async with loaded() as (stage, _):
             assert stage.runtime.leader_epoch(0) == 1
-            stage.runtime.load(0, leader_epoch=3)
-            assert stage.runtime.leader_epoch(0) == 3
+            stage.runtime.load(0, leader_epoch=2)
+            assert stage.runtime.leader_epoch(0) == 2
             stage.runtime.unload(0)
             with pytest.raises(ApiError):
                 stage.runtime.leader_epoch(0)

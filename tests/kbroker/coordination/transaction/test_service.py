@@ -193,11 +193,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def serving(stage: Stage) -> AsyncIterator[Stage]:
+async def serving(stage: Stage, leader_epoch: int = 7) -> AsyncIterator[Stage]:
     async with trio.open_nursery() as nursery:
         await nursery.start(stage.transactions.run)
         for partition in range(PARTITIONS):
-            stage.transactions.load(partition, leader_epoch=7)
+            stage.transactions.load(partition, leader_epoch)
         await trio.testing.wait_all_tasks_blocked()
         yield stage
         stage.transactions.stop()
@@ -542,6 +542,70 @@ async def test_the_next_broker_finishes_what_a_crash_interrupted(committed: bool
         # The answer that got lost can be had again.
         again = await after.end((following[0], following[1] - 1), committed=committed)
         assert (again.producer_id, again.producer_epoch) == following
+
+
+async def test_the_next_coordinator_fences_the_one_before(autojump_clock: trio.testing.MockClock) -> None:
+    """The old one does not know yet that it is deposed, and its markers arrive last."""
+    async with serving(Stage()) as old:
+        old.channel.hold()
+        old.channel.answers = [{A: ErrorCode.TRANSACTION_COORDINATOR_FENCED}]
+        following = await old.prepared(A)
+        await settle()
+        async with serving(Stage(old.logs), leader_epoch=8) as new:
+            await settle()
+            assert [marker.coordinator_epoch for marker in new.channel.written] == [8]
+            assert new.state() == "CompleteCommit"
+            assert await new.add(following) == [ErrorCode.NONE]
+            log_end = old.log.end
+            old.channel.gate.set()
+            await trio.sleep(60)
+            assert [marker.coordinator_epoch for marker in old.channel.written] == [7]
+            assert old.log.end == log_end
+            assert new.state() == "Ongoing"
+
+
+async def test_markers_are_sent_on_while_it_is_not_clear_who_leads(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with serving(Stage()) as stage:
+        stage.channel.hold()
+        stage.channel.answers = [{A: ErrorCode.NOT_LEADER_OR_FOLLOWER}]
+        await stage.prepared(A)
+        await settle()
+        stage.log.lose()
+        stage.channel.gate.set()
+        await trio.sleep(10)
+        assert len(stage.channel.requests) == 2
+        request = DescribeTransactionsRequest(transactional_ids=[ID])
+        described = stage.transactions.describe_transactions(request).transaction_states[0]
+        assert described.error_code == ErrorCode.NOT_COORDINATOR
+        stage.log.lost = False
+        await trio.sleep(2)
+        assert stage.state() == "CompleteCommit"
+
+
+async def test_a_decision_whose_fate_is_unknown_is_looked_up_in_the_log(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with serving(Stage()) as stage:
+        producer = await stage.producer()
+        await stage.add(producer, A)
+        stage.log.holding = True
+        async with trio.open_nursery() as nursery:
+
+            async def end() -> None:
+                assert (await stage.end(producer)).error_code == ErrorCode.NOT_COORDINATOR
+
+            nursery.start_soon(end)
+            await settle()
+            stage.log.lose()
+        await trio.sleep(5)
+        assert stage.channel.requests == []
+        stage.log.lost = stage.log.holding = False
+        stage.log.commit_all()
+        await trio.sleep(5)
+        assert [marker.committed for marker in stage.channel.written] == [True]
+        assert (await stage.end(producer)).error_code == ErrorCode.NONE, "a retry is told how it went"
 
 
 async def test_what_a_crash_left_uncommitted_is_not_acted_on_before_it_is_committed() -> None:
