@@ -6,18 +6,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kbroker.config.broker_config import BrokerConfig
+from kbroker.config.definition import ConfigError
 from kbroker.config.internal_topics import InternalTopic, internal_topic
 from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC, TRANSACTION_STATE_TOPIC
 from kbroker.coordination.partitioning import partition_for
+from kbroker.handlers.leader_hints import LeaderHint
 from kbroker.metadata.controller import Controller
-from kbroker.metadata.image import BrokerRegistration, ClusterImage
+from kbroker.metadata.elections import TopicRules
+from kbroker.metadata.image import NO_LEADER, BrokerRegistration, ClusterImage, Endpoint
+from kbroker.metadata.partition_decisions import AlterPartitionChange
+from kbroker.replication.ports import InSyncProposal, PartitionState
 from kbroker.replication.replica_manager import ReplicaManager
 from kbroker.server.socket_server import ServerLimits
-from kbroker.world import World
+from kbroker.world import Address, World
 from storage.checkpoint import LOG_START_OFFSET_CHECKPOINT
 from storage.errors import StorageError
 from storage.log_directory import LogDirectory
@@ -27,8 +32,8 @@ from wire.schema import ZERO_UUID
 
 
 @dataclass(frozen=True, slots=True)
-class TopicCreationSettings:
-    """ControllerSettings of ``metadata``: how topics are made, as the broker's configs say right now."""
+class ControllerConfig:
+    """The settings of both controllers of ``metadata``, as the broker's configs say right now."""
 
     config: BrokerConfig
 
@@ -40,8 +45,28 @@ class TopicCreationSettings:
     def default_replication_factor(self) -> int:
         return self.config.default_replication_factor
 
+    @property
+    def auto_leader_rebalance_enable(self) -> bool:
+        return self.config.auto_leader_rebalance_enable
+
+    @property
+    def leader_imbalance_check_interval_seconds(self) -> int:
+        return self.config.leader_imbalance_check_interval_seconds
+
+    @property
+    def unclean_leader_election_interval_ms(self) -> int:
+        return self.config.unclean_leader_election_interval_ms
+
     def internal_topic(self, name: str) -> InternalTopic | None:
         return internal_topic(self.config, name)
+
+    def topic_rules(self, overrides: Mapping[str, str]) -> TopicRules:
+        try:
+            topic = self.config.topic_config(overrides)
+        except ConfigError:
+            # Whoever opens the topic's logs says so; nothing of it can be believed here either.
+            topic = self.config.topic_config({})
+        return TopicRules(topic.min_insync_replicas, bool(topic.value("unclean.leader.election.enable")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +102,12 @@ class ImageCoordinators:
         """The broker that coordinates ``key``; ApiError COORDINATOR_NOT_AVAILABLE if there is none now."""
         found = self.current_image().topic(topic)
         if found is None:
-            outcome = await self.controller.auto_create_topics([topic])
-            error = outcome[topic]
+            try:
+                error = (await self.controller.auto_create_topics([topic]))[topic]
+            except ApiError as failure:  # the store cannot be reached; clients know COORDINATOR_NOT_AVAILABLE
+                error = failure
             found = self.current_image().topic(topic)
-            if error is not None or found is None:
+            if found is None:  # else another broker made it, whatever came of our attempt
                 raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"{topic} could not be created: {error}")
         image = self.current_image()
         state = found.partitions[partition_for(key, len(found.partitions))]
@@ -88,6 +115,34 @@ class ImageCoordinators:
         if leader is None or leader.fenced:
             raise ApiError(ErrorCode.COORDINATOR_NOT_AVAILABLE)
         return leader
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLeaders:
+    """LeaderHints of the handlers.
+
+    A replica here learns of a new leader before the image with it becomes visible, and whoever waited for the replica
+    is answered in between.
+    """
+
+    node_id: int
+    replicas: ReplicaManager
+    current_image: Callable[[], ClusterImage]
+
+    def leader_hint(self, topic: str, index: int) -> LeaderHint | None:
+        image = self.current_image()
+        leaders = [
+            (source.leader_epoch, source.leader)
+            for source in (image.partition(topic, index), self.replicas.get(topic, index))
+            if source is not None
+        ]
+        if not leaders:
+            return None
+        leader_epoch, node_id = max(leaders, key=lambda leader: leader[0])
+        if node_id in (NO_LEADER, self.node_id):
+            return None
+        broker = image.brokers.get(node_id)
+        return LeaderHint(node_id, leader_epoch, None if broker is None or broker.fenced else broker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +277,79 @@ def server_limits(config: BrokerConfig, *, process_files_max: int, storage_files
         connections_per_ip_overrides=dict(config.max_connections_per_ip_overrides),
         connection_idle_ms_max=config.connections_max_idle_ms,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class InSyncAlterations:
+    """AlterInSync of ``replication``: what leaders of this broker propose, decided by its own controller."""
+
+    node_id: int
+    broker_epoch: Callable[[], int]
+    controller: Callable[[], Controller]
+
+    async def alter(
+        self, proposals: Sequence[InSyncProposal]
+    ) -> dict[tuple[uuid.UUID, int], PartitionState | ApiError]:
+        changes = [
+            AlterPartitionChange(
+                proposal.topic_id,
+                proposal.index,
+                proposal.leader_epoch,
+                proposal.partition_epoch,
+                proposal.in_sync_replicas,
+            )
+            for proposal in proposals
+        ]
+        return dict(await self.controller().alter_partitions(self.node_id, self.broker_epoch(), changes))
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerRacks:
+    """Racks of the fetch handlers."""
+
+    config: BrokerConfig
+    current_image: Callable[[], ClusterImage]
+
+    def if_wanted(self) -> BrokerRacks | None:
+        """None unless ``replica.selector.class`` sends consumers to replicas in their own rack."""
+        return self if self.config.replica_selector_class == _RACK_AWARE_SELECTOR else None
+
+    def of_leader(self) -> str | None:
+        return self.config.broker_rack
+
+    def of(self, node_id: int) -> str | None:
+        broker = self.current_image().brokers.get(node_id)
+        return None if broker is None or not broker.is_active else broker.rack
+
+
+_RACK_AWARE_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+
+
+def was_removed(image: ClusterImage, topic: str, topic_id: uuid.UUID | None) -> bool:
+    """Whether the cluster took a log away: its topic was deleted, or lives on other brokers."""
+    if topic_id is None:
+        return False
+    known = image.topic_by_id(topic_id)
+    return topic_id in image.deleted_topics or (known is not None and known.name == topic)
+
+
+def registered_endpoints(
+    config: BrokerConfig, bound: Mapping[str, Address], world: World, *, is_alone: bool
+) -> dict[str, Endpoint]:
+    """Where clients and other brokers are told to connect.
+
+    Without ``advertised.listeners``, brokers of one process (``is_alone``) leave it to the client: the address at
+    which it reached one of them. On several machines it is the address listened on, or the machine's name.
+    """
+    endpoints = {}
+    for endpoint in config.endpoints:
+        name = endpoint.listener_name
+        advertised = config.advertised_endpoint(name)
+        if advertised is not None:
+            endpoints[name] = Endpoint(advertised.host, advertised.port, endpoint.security_protocol)
+        else:
+            host = "" if is_alone else bound[name].host
+            if host in ("0.0.0.0", "::"):
+                host = world.host_name()
+            endpoints[name] = Endpoint(host, bound[name].port, endpoint.security_protocol)
+    return endpoints

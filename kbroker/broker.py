@@ -14,77 +14,29 @@ it survives ``kill -9``: the next start recovers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
 
-from kbroker.adapters import (
-    ImageCoordinators,
-    ImageTopicCatalog,
-    LogStartOffsetKeeper,
-    StoredLogDirectories,
-    TopicCreationSettings,
-    cordoned_directories,
-    offsets_partition_count,
-    partition_leader,
-    server_limits,
-    transactions_partition_count,
-)
+from kbroker.adapters import was_removed
+from kbroker.broker_parts import BrokerParts
 from kbroker.config.broker_config import BrokerConfig
-from kbroker.config.logger_levels import LoggerLevels
-from kbroker.config.rules import KafkaConfigRules
-from kbroker.config.topic_names import (
-    CONSUMER_OFFSETS_TOPIC,
-    TRANSACTION_STATE_TOPIC,
-    validate_topic_name,
-)
-from kbroker.coordination.group.service import GroupCoordinator
-from kbroker.coordination.transaction.producer_ids import ProducerIds
-from kbroker.coordination.transaction.service import TransactionCoordinator
-from kbroker.handlers.api_versions import ApiVersionsHandlers
-from kbroker.handlers.configs import ConfigHandlers
-from kbroker.handlers.features import FeatureHandlers
-from kbroker.handlers.fetch import FetchHandlers
-from kbroker.handlers.fetch_session import FetchSessions
-from kbroker.handlers.group_membership import GroupMembershipHandlers
-from kbroker.handlers.group_offsets import GroupOffsetHandlers
-from kbroker.handlers.groups import GroupHandlers
-from kbroker.handlers.log_dirs import LogDirHandlers
-from kbroker.handlers.metadata import MetadataHandlers
-from kbroker.handlers.offsets import OffsetHandlers
-from kbroker.handlers.produce import ProduceHandlers
-from kbroker.handlers.producer_ids import ProducerIdHandlers
-from kbroker.handlers.producers import ProducerHandlers
-from kbroker.handlers.table import HandlerTable
-from kbroker.handlers.topics import TopicHandlers
-from kbroker.handlers.transaction_markers import TransactionMarkerHandlers
-from kbroker.handlers.transaction_verification import TransactionVerifier
-from kbroker.handlers.transactions import TransactionHandlers
-from kbroker.log_cleaning import LogCleaning
-from kbroker.log_housekeeping import LogHousekeeping
-from kbroker.metadata.controller import Controller
-from kbroker.metadata.feature_decisions import NEW_CLUSTER_FEATURES, SUPPORTED_FEATURES
+from kbroker.metadata.controlled_shutdown import shut_down_controlled
+from kbroker.metadata.feature_decisions import NEW_CLUSTER_FEATURES
 from kbroker.metadata.follower import ClusterMetadata
-from kbroker.metadata.image import BrokerRegistration, ClusterImage, Endpoint
+from kbroker.metadata.image import ClusterImage
 from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure_features
 from kbroker.metadata.store import MetadataStore, StoreError
-from kbroker.metadata_publisher import MetadataPublisher
 from kbroker.metadata_stores import StoreAccess, store_access
-from kbroker.replication.group_commit import GroupCommits
-from kbroker.replication.log_directory_move import LogDirectoryMoves
-from kbroker.replication.replica_manager import ReplicaManager
-from kbroker.replication.shard_log import PartitionShardLog
 from kbroker.server.socket_server import ListenerBinding, SocketServer
+from kbroker.standing import unfit_replicas, watch_session
 from kbroker.world import Address, World
 from storage.errors import DirectoryInUseError, IncompatibleDirectoryError, StorageError
 from storage.log_manager import LogManager
 from wire.errors import ApiError
 
 logger = logging.getLogger(__name__)
-
-SESSION_TIMEOUT_S = 9.0
-"""``broker.session.timeout.ms``; with the embedded store nobody but this process watches it."""
 
 _CLOSE_DEADLINE_S = 60.0
 
@@ -122,8 +74,12 @@ class Broker:
         world: World,
         store: StoreAccess | None = None,
         container_gateway: str | None = None,
+        wait_for_companions: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``store``: where the cluster's metadata is, if not where the configuration says.
+        """``wait_for_companions`` returns when the other brokers of this process are registered as well: before that,
+        this one must not take them for gone.
+
+        ``store``: where the cluster's metadata is, if not where the configuration says.
 
         ``container_gateway``: where connections through a container's published port come from.
         """
@@ -131,13 +87,33 @@ class Broker:
         self._container_gateway = container_gateway
         self._world = world
         self._store_access = store or store_access(config, world)
+        self._wait_for_companions = wait_for_companions
+        self._is_controlled = True
+        self._office = trio.CancelScope()
+        self._parts: BrokerParts | None = None
         self._stop_requested = trio.Event()
         self._stopped = trio.Event()
         self._failure: Exception | None = None
 
-    def stop(self) -> None:
-        """Ask for a clean stop; ``run`` returns when it is done."""
+    @property
+    def node_id(self) -> int:
+        return self._config.node_id
+
+    def stop(self, *, controlled: bool = True) -> None:
+        """Ask for a clean stop; ``run`` returns when it is done.
+
+        ``controlled``: hand leadership over first. Else the whole cluster goes, and nobody is to take over.
+        """
+        self._is_controlled = controlled
+        if not controlled:
+            self._office.cancel()
         self._stop_requested.set()
+
+    async def wait_settled(self, timeout_s: float = 10.0) -> None:
+        """Wait, but not for ever, until every partition that can have a leader has one."""
+        assert self._parts is not None, "the broker has not started"
+        with trio.move_on_after(timeout_s):
+            await self._parts.metadata.wait_until(is_settled)
 
     def _fail(self, failure: Exception) -> None:
         """End without a clean stop: there is nothing left to serve from."""
@@ -153,15 +129,16 @@ class Broker:
         StartError if it cannot start, NoLogDirectoryLeft if every log directory failed.
         """
         try:
-            logs = await self._open_logs()
+            logs, known_id = await self._lock_logs()
             try:
-                await self._run_with_logs(logs, task_status)
+                await self._run_with_logs(logs, known_id, task_status)
             finally:
                 await self._finally(self._world.run_blocking(logs.abandon))
         finally:
             self._stopped.set()
 
-    async def _open_logs(self) -> LogManager:
+    async def _lock_logs(self) -> tuple[LogManager, str | None]:
+        """The logs, not opened yet, and the id of the cluster that they belong to, if they belong to one."""
         world, config = self._world, self._config
         logs = LogManager(
             config.log_directories,
@@ -173,20 +150,39 @@ class Broker:
             requires_verification=lambda: config.transaction_partition_verification_enable,
         )
         try:
-            await world.run_blocking(lambda: logs.open(node_id=config.node_id, cluster_id=config.cluster_id))
+            known_id: str | None = await world.run_blocking(logs.lock, config.cluster_id)
         except (DirectoryInUseError, IncompatibleDirectoryError, StorageError, ValueError) as error:
             raise StartError(str(error)) from error
-        return logs
+        return logs, known_id
 
-    async def _run_with_logs(self, logs: LogManager, task_status: trio.TaskStatus[BrokerReady]) -> None:
+    async def _run_with_logs(
+        self, logs: LogManager, known_id: str | None, task_status: trio.TaskStatus[BrokerReady]
+    ) -> None:
         try:
             store = await self._store_access.open()
         except StoreError as error:
             raise StartError(f"the cluster metadata cannot be opened: {error}") from error
         try:
+            await self._join_cluster(logs, known_id, store)
             await self._run_with_store(logs, store, task_status)
         finally:
             await self._finally(self._store_access.close())
+
+    async def _join_cluster(self, logs: LogManager, known_id: str | None, store: MetadataStore) -> None:
+        """Settle which cluster this is, which the data directories and the metadata must agree on."""
+        try:
+            cluster_id = await ensure_cluster_id(store, uuid4=self._world.uuid4, wanted=known_id)
+            await ensure_features(store, NEW_CLUSTER_FEATURES)
+        except StoreError as error:
+            raise StartError(f"the cluster metadata cannot be used: {error}") from error
+        if known_id not in (None, cluster_id):
+            raise StartError(
+                f"the data directories belong to cluster {known_id}, the metadata to cluster {cluster_id}"
+            )
+        try:
+            await self._world.run_blocking(logs.adopt, self._config.node_id, cluster_id)
+        except (IncompatibleDirectoryError, StorageError) as error:
+            raise StartError(str(error)) from error
 
     async def _finally(self, closing: Awaitable[object]) -> None:
         with trio.CancelScope(shield=True), trio.move_on_after(_CLOSE_DEADLINE_S):
@@ -195,134 +191,103 @@ class Broker:
     async def _run_with_store(
         self, logs: LogManager, store: MetadataStore, task_status: trio.TaskStatus[BrokerReady]
     ) -> None:
-        world, config = self._world, self._config
-        cluster_id = await _agree_on_cluster(logs, store, world)
-        metadata = ClusterMetadata(store, sleep=world.sleep)
-        commits = GroupCommits(
-            world=world, enabled=lambda: config.kbroker_acks_all_sync, file_sync=world.file_sync
-        )
-        replicas = ReplicaManager(
-            node_id=config.node_id,
-            log_manager=logs,
-            on_no_directory_left=self._fail,
-            on_partitions_offline=lambda partitions: publisher.partitions_offline(partitions),
-            commits=commits,
-        )
-        logs.is_cordoned = cordoned_directories(config, logs)
-        moves = LogDirectoryMoves(
-            world=world,
+        parts = BrokerParts(
+            config=self._config,
+            world=self._world,
             logs=logs,
-            replicas=replicas,
-            commits=commits,
-            bytes_per_second=lambda: config.replica_alter_log_dirs_io_max_bytes_per_second,
-            threads=config.num_replica_alter_log_dirs_threads or len(config.log_directories),
-            is_known=lambda topic, index: metadata.image.partition(topic, index) is not None,
-        )
-        groups = GroupCoordinator(
-            world=world,
-            config=config,
-            log_for=lambda partition: PartitionShardLog(replicas.leader(CONSUMER_OFFSETS_TOPIC, partition)),
-            partition_count=lambda: offsets_partition_count(metadata.image, config),
-        )
-        markers = TransactionMarkerHandlers(
-            partitions=replicas,
-            groups=groups,
-            clock_ms=world.wall_clock_ms,
-            request_timeout_ms=lambda: config.request_timeout_ms,
-        )
-        transactions = TransactionCoordinator(
-            clock=world,
-            config=config,
-            log_for=lambda partition: PartitionShardLog(replicas.leader(TRANSACTION_STATE_TOPIC, partition)),
-            partition_count=lambda: transactions_partition_count(metadata.image, config),
-            next_producer_id=ProducerIds(lambda: controller.allocate_producer_id_block()).next,
-            markers=markers,
-            leader_of=lambda topic, index: partition_leader(metadata.image, topic, index),
-            transaction_version=lambda: metadata.image.features.get("transaction.version", 0),
-        )
-        publisher = MetadataPublisher(
-            node_id=config.node_id,
-            config=config,
-            replicas=replicas,
-            coordinators={CONSUMER_OFFSETS_TOPIC: groups, TRANSACTION_STATE_TOPIC: transactions},
-        )
-        controller = Controller(
-            node_id=config.node_id,
             store=store,
-            metadata=metadata,
-            settings=TopicCreationSettings(config),
-            config_rules=KafkaConfigRules(config),
-            random=world.random,
-            uuid4=world.uuid4,
-        )
-        table = HandlerTable()
-        self._register_handlers(
-            table,
-            metadata=metadata,
-            controller=controller,
-            replicas=replicas,
-            groups=groups,
-            transactions=transactions,
-            markers=markers,
-            logs=logs,
-            moves=moves,
-        )
-        server = SocketServer(
-            table=table,
-            world=world,
-            limits=server_limits(
-                config,
-                process_files_max=world.filesystem.open_files_max(),
-                storage_files_max=logs.context.open_files_max,
-            ),
-            broker_name=f"broker {config.node_id}",
             container_gateway=self._container_gateway,
+            on_no_directory_left=self._fail,
         )
-        bound = await self._bind(server)
-        session = self._session(store, bound)
+        self._parts = parts
+        bound = await self._bind(parts.server)
+        session = parts.make_session(bound)
         async with trio.open_nursery() as background:
             background.start_soon(self._store_access.run)
-            await background.start(commits.run, replicas.sync_failed)
-            image = await _load_metadata(metadata)
-            await self._load_logs(logs, publisher, image)
-            await publisher.publish_all(image)
-            replicas.set_aside_strays()
-            metadata.subscribe(publisher.publish)
-            background.start_soon(metadata.run)
-            membership = await background.start(self._stay_member, session)
-            # Nobody is told of a cluster without brokers.
-            await metadata.wait_for(session.revision)
-            await background.start(groups.run)
-            await background.start(transactions.run)
-            housekeeping = LogHousekeeping(
-                config=config, logs=logs, replicas=replicas, commits=commits, world=world
-            )
-            await background.start(housekeeping.run)
-            await background.start(moves.run)
-            cleaning = LogCleaning(config=config, logs=logs, replicas=replicas, world=world)
-            await background.start(cleaning.run)
-            await background.start(server.run)
-            task_status.started(BrokerReady(config.node_id, cluster_id, bound))
+            await self._start_data(parts, background)
+            membership = await background.start(self._stay_member, parts, session)
+            await self._start_service(parts, session, background)
+            task_status.started(BrokerReady(self._config.node_id, logs.cluster_id, bound))
             await self._stop_requested.wait()
             if self._failure is not None:
                 raise self._failure
-            # From here on nobody waits: long polls are answered with what there is, joining members are sent
-            # elsewhere, requests in hand finish, and only then are the logs closed under them.
-            replicas.stop()
-            transactions.stop()
-            groups.stop()
-            await server.stop(config.kbroker_shutdown_timeout_ms / 1000)
-            membership.cancel()
-            await session.leave()
-            # Closing works in another thread: nobody else may touch the logs by then.
-            await moves.stop()
-            await housekeeping.stop()
-            await cleaning.stop()
-            await commits.stop()
-            await world.run_blocking(logs.close)
+            await self._stop(parts, session, membership)
             background.cancel_scope.cancel()
 
-    async def _load_logs(self, logs: LogManager, publisher: MetadataPublisher, image: ClusterImage) -> None:
+    async def _start_data(self, parts: BrokerParts, background: trio.Nursery) -> None:
+        """Open the logs, bring the partitions into the state that the metadata gives, and follow it from there."""
+        metadata, publisher, replicas = parts.metadata, parts.publisher, parts.replicas
+        await background.start(parts.commits.run, replicas.sync_failed)
+        image = await _load_metadata(metadata)
+        await self._load_logs(parts, image)
+        await background.start(parts.fetchers.run)
+        background.start_soon(parts.in_sync_changes.run)
+        await publisher.publish_all(image)
+        replicas.remove_strays(lambda topic, topic_id: was_removed(image, topic, topic_id))
+        parts.deletions.add(
+            topic_id
+            for topic_id, deletion in image.deleted_topics.items()
+            if self._config.node_id in deletion.node_ids
+        )
+        metadata.subscribe(publisher.publish)
+        background.start_soon(metadata.run)
+
+    async def _start_service(
+        self, parts: BrokerParts, session: BrokerSession, background: trio.Nursery
+    ) -> None:
+        # Nobody is told of a cluster without brokers.
+        await parts.metadata.wait_for(session.revision)
+        for run in (
+            parts.peers.run,
+            parts.cluster_transactions.run,
+            parts.groups.run,
+            parts.transactions.run,
+            parts.housekeeping.run,
+            parts.moves.run,
+            parts.cleaning.run,
+        ):
+            await background.start(run)
+        background.start_soon(parts.resignations.run)
+        background.start_soon(parts.deletions.run)
+        background.start_soon(self._stand_for_controller, parts)
+        background.start_soon(watch_session, session, self._world, parts.standing_changed)
+        await background.start(parts.server.run)
+
+    async def _stand_for_controller(self, parts: BrokerParts) -> None:
+        with self._office:
+            if self._wait_for_companions is not None:
+                await self._wait_for_companions()
+            await parts.elected_controller.run()
+
+    async def _stop(self, parts: BrokerParts, session: BrokerSession, membership: trio.CancelScope) -> None:
+        config = self._config
+        if config.controlled_shutdown_enable and self._is_controlled:
+            await shut_down_controlled(
+                session,
+                parts.metadata,
+                config.node_id,
+                timeout_s=config.kbroker_shutdown_timeout_ms / 1000,
+                monotonic=self._world.monotonic,
+            )
+        # From here on nobody waits: long polls are answered with what there is, joining members are sent
+        # elsewhere, requests in hand finish, and only then are the logs closed under them.
+        parts.replicas.stop()
+        parts.transactions.stop()
+        parts.groups.stop()
+        await parts.server.stop(config.kbroker_shutdown_timeout_ms / 1000)
+        membership.cancel()
+        await session.leave()
+        # Closing works in another thread: nobody else may touch the logs by then.
+        await parts.fetchers.stop()
+        parts.peers.close()
+        await parts.moves.stop()
+        await parts.housekeeping.stop()
+        await parts.cleaning.stop()
+        await parts.commits.stop()
+        await self._world.run_blocking(parts.logs.close)
+
+    async def _load_logs(self, parts: BrokerParts, image: ClusterImage) -> None:
+        logs, publisher = parts.logs, parts.publisher
         try:
             await self._world.run_blocking(logs.load, lambda topic: publisher.log_config(image, topic))
         except (StorageError, IncompatibleDirectoryError) as error:
@@ -340,119 +305,35 @@ class Broker:
         except OSError as error:
             raise StartError(error.strerror or str(error)) from error
 
-    def _session(self, store: MetadataStore, bound: Mapping[str, Address]) -> BrokerSession:
-        world, config = self._world, self._config
-        endpoints = {}
-        for endpoint in config.endpoints:
-            name = endpoint.listener_name
-            advertised = config.advertised_endpoint(name)
-            host = "" if advertised is None else advertised.host
-            port = bound[name].port if advertised is None else advertised.port
-            endpoints[name] = Endpoint(host, port, endpoint.security_protocol)
-        return BrokerSession(
-            store=store,
-            registration=BrokerRegistration(
-                node_id=config.node_id,
-                broker_epoch=0,
-                incarnation_id=world.uuid4(),
-                endpoints=endpoints,
-                rack=config.broker_rack,
-            ),
-            session_timeout_s=SESSION_TIMEOUT_S,
-            monotonic=world.monotonic,
-            sleep=world.sleep,
-        )
-
     async def _stay_member(
-        self, session: BrokerSession, *, task_status: trio.TaskStatus[trio.CancelScope]
+        self,
+        parts: BrokerParts,
+        session: BrokerSession,
+        *,
+        task_status: trio.TaskStatus[trio.CancelScope],
     ) -> None:
         """Register, which may not be possible, and stay registered until the scope it reports is cancelled."""
+        unfit = unfit_replicas(parts.image(), self._config.node_id, parts.logs)
         try:
+            if unfit:
+                logger.error("%d replicas have lost records, and are copied anew from others", len(unfit))
+                await parts.controller.resign(unfit)
             await session.register()
+            parts.registered_at = session.revision
         except (ApiError, StoreError) as error:
             raise StartError(f"the broker cannot join the cluster: {error}") from error
         with trio.CancelScope() as scope:
             task_status.started(scope)
             await session.run()
 
-    def _register_handlers(
-        self,
-        table: HandlerTable,
-        *,
-        metadata: ClusterMetadata,
-        controller: Controller,
-        replicas: ReplicaManager,
-        groups: GroupCoordinator,
-        transactions: TransactionCoordinator,
-        markers: TransactionMarkerHandlers,
-        logs: LogManager,
-        moves: LogDirectoryMoves,
-    ) -> None:
-        world, config = self._world, self._config
 
-        def current_image() -> ClusterImage:
-            return metadata.image
-
-        sessions = FetchSessions(
-            slots_max=config.max_incremental_fetch_session_cache_slots,
-            random=world.random,
-            topic_name=replicas.topic_name,
-        )
-        topics = ImageTopicCatalog(current_image)
-        verifier = TransactionVerifier(partitions=replicas, transactions=transactions, settings=config)
-        table.register(
-            ApiVersionsHandlers(
-                served=table.rows,
-                supported_features=SUPPORTED_FEATURES,
-                finalized_features=lambda: (metadata.image.revision, metadata.image.features),
-            ),
-            ProduceHandlers(partitions=replicas, verifier=verifier, settings=config, world=world),
-            ProducerHandlers(partitions=replicas),
-            markers,
-            FetchHandlers(
-                partitions=replicas,
-                sessions=sessions,
-                fetch_bytes_max=lambda: config.fetch_max_bytes,
-                clock_ms=world.wall_clock_ms,
-            ),
-            OffsetHandlers(
-                partitions=replicas, keep_log_start_offsets=LogStartOffsetKeeper(logs, replicas, world).keep
-            ),
-            ProducerIdHandlers(producers=transactions),
-            TransactionHandlers(
-                transactions=transactions,
-                has_partition=topics.has_partition,
-                offsets_partition_for=groups.partition_for,
-            ),
-            MetadataHandlers(current_image=current_image, topic_creator=controller, settings=config),
-            FeatureHandlers(features=controller),
-            TopicHandlers(controller=controller, current_image=current_image, settings=config),
-            ConfigHandlers(
-                config=config,
-                image=current_image,
-                store=controller,
-                logger_levels=LoggerLevels(),
-                validate_topic_name=validate_topic_name,
-            ),
-            LogDirHandlers(log_directories=StoredLogDirectories(logs, world), moves=moves),
-            GroupMembershipHandlers(groups=groups),
-            GroupOffsetHandlers(groups=groups, topics=topics, verifier=verifier),
-            GroupHandlers(groups=groups, coordinators=ImageCoordinators(controller, current_image)),
-        )
-
-
-async def _agree_on_cluster(logs: LogManager, store: MetadataStore, world: World) -> str:
-    """The id of the cluster, which the data directories and the metadata must agree on."""
-    try:
-        cluster_id = await ensure_cluster_id(store, uuid4=world.uuid4, wanted=logs.cluster_id)
-        await ensure_features(store, NEW_CLUSTER_FEATURES)
-    except StoreError as error:
-        raise StartError(f"the cluster metadata cannot be used: {error}") from error
-    if cluster_id != logs.cluster_id:
-        raise StartError(
-            f"the data directories belong to cluster {logs.cluster_id}, the metadata to cluster {cluster_id}"
-        )
-    return cluster_id
+def is_settled(image: ClusterImage) -> bool:
+    """Whether there is a controller, and nothing that it has to do about leaders."""
+    return image.controller is not None and all(
+        state.leader >= 0 or not any(image.is_active(node_id) for node_id in state.in_sync_replicas)
+        for topic in image.topics.values()
+        for state in topic.partitions
+    )
 
 
 async def _load_metadata(metadata: ClusterMetadata) -> ClusterImage:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, cast
 
 import trio
 
@@ -17,7 +17,8 @@ from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
 from kbroker.config.resources import ConfigResourceType
 from kbroker.config.topic_config import TopicConfig
-from kbroker.metadata.image import ClusterImage, ImageDelta, PartitionState, TopicImage
+from kbroker.metadata.image import NO_LEADER, ClusterImage, ImageDelta, PartitionState, TopicImage
+from kbroker.replication.quota import NOT_THROTTLED, Throttles, is_listed
 from kbroker.replication.replica_manager import ReplicaManager
 from storage.log_config import LogConfig
 
@@ -49,8 +50,19 @@ class MetadataPublisher:
         config: BrokerConfig,
         replicas: ReplicaManager,
         coordinators: Mapping[str, Coordinator],
+        may_lead: Callable[[], bool] = lambda: True,
+        registered_at: Callable[[], int | None] = lambda: 0,
+        on_topics_removed: Callable[[Sequence[uuid.UUID]], None] = lambda topic_ids: None,
     ) -> None:
-        """``coordinators``: internal topic -> who coordinates with it."""
+        """``coordinators``: internal topic -> who coordinates with it.
+
+        While ``may_lead`` is False no coordinator is served here. ``registered_at`` is the revision at which this
+        process first registered; None before. ``on_topics_removed`` is told the ids of deleted
+        topics when nothing of them is here any more.
+        """
+        self._may_lead = may_lead
+        self._registered_at = registered_at
+        self._on_topics_removed = on_topics_removed
         self._node_id = node_id
         self._config = config
         self._replicas = replicas
@@ -86,7 +98,10 @@ class MetadataPublisher:
     ) -> None:
         config = self._topic_config(image, topic.name)
         for start in range(0, len(partitions), _PARTITIONS_PER_TURN):
-            turn = partitions[start : start + _PARTITIONS_PER_TURN]
+            turn = [
+                (index, self._as_it_may_be_led(topic, state))
+                for index, state in partitions[start : start + _PARTITIONS_PER_TURN]
+            ]
             self._replicas.apply_topic(
                 topic.name,
                 topic.topic_id,
@@ -94,19 +109,45 @@ class MetadataPublisher:
                 config=config.to_log_config(),
                 min_in_sync_replicas=config.min_insync_replicas,
                 are_new=are_new,
+                throttles=self._throttles(config),
             )
             self._lead_coordinator(topic.name, turn)
             await trio.lowlevel.checkpoint()
+
+    def _as_it_may_be_led(self, topic: TopicImage, state: PartitionState) -> PartitionState:
+        """A broker that has restarted leads no partition on in a leader epoch of before.
+
+        Its log may have lost its end, which followers have; in the same epoch nobody could tell what it appends now
+        from that. The controller sees that it was away, and gives the partition a new epoch.
+        """
+        if state.leader != self._node_id or len(state.replicas) == 1:
+            return state
+        registered_at = self._registered_at()
+        if registered_at is not None and (state.state_revision or topic.revision) > registered_at:
+            return state
+        return state._replace(leader=NO_LEADER)
 
     def _lead_coordinator(self, topic: str, partitions: Sequence[tuple[int, PartitionState]]) -> None:
         coordinator = self._coordinators.get(topic)
         if coordinator is None:
             return
         for index, state in partitions:
-            if state.leader == self._node_id:
+            if state.leader == self._node_id and self._may_lead():
                 coordinator.load(index, state.leader_epoch)
             else:
                 coordinator.unload(index)
+
+    def standing_changed(self, image: ClusterImage) -> None:
+        """``may_lead`` has changed: coordinators go, or are loaded anew.
+
+        Anew, since somebody else may have written to their partitions meanwhile without this broker's knowing.
+        """
+        for topic_name in self._coordinators:
+            topic = image.topic(topic_name)
+            if topic is not None:
+                states = [self._as_it_may_be_led(topic, state) for state in topic.partitions]
+                self._lead_coordinator(topic_name, list(enumerate(states)))
+        self._replicas.standing_changed()
 
     def partitions_offline(self, partitions: Iterable[tuple[str, int]]) -> None:
         """The log directory of these (topic, index) failed: what was coordinated from there is not any more."""
@@ -124,6 +165,7 @@ class MetadataPublisher:
             self._replicas.remove_topic(topic.name)
         for coordinator in self._coordinators.values():
             coordinator.topics_deleted([(topic.name, topic.topic_id) for topic in topics])
+        self._on_topics_removed([topic.topic_id for topic in topics])
 
     def _apply_configs(self, delta: ImageDelta) -> None:
         image = delta.after
@@ -136,8 +178,20 @@ class MetadataPublisher:
         for name in changed:
             config = self._topic_config(image, name)
             self._replicas.apply_config(
-                name, config=config.to_log_config(), min_in_sync_replicas=config.min_insync_replicas
+                name,
+                config=config.to_log_config(),
+                min_in_sync_replicas=config.min_insync_replicas,
+                throttles=self._throttles(config),
             )
+
+    def _throttles(self, config: TopicConfig) -> Callable[[int], Throttles]:
+        as_leader = cast("tuple[str, ...]", config.value("leader.replication.throttled.replicas"))
+        as_follower = cast("tuple[str, ...]", config.value("follower.replication.throttled.replicas"))
+        if not as_leader and not as_follower:
+            return lambda index: NOT_THROTTLED
+        return lambda index: Throttles(
+            is_listed(as_leader, index, self._node_id), is_listed(as_follower, index, self._node_id)
+        )
 
     def _apply_broker_configs(self, image: ClusterImage) -> None:
         changed, warnings = self._config.apply_dynamic(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.metadata.embedded import EmbeddedMetadataStore
 from kbroker.metadata.store import MetadataStore
 from kbroker.world import World
+
+if TYPE_CHECKING:
+    from kbroker.metadata.etcd import EtcdMetadataStore
 
 METADATA_FILE = "kbroker-metadata.sqlite"
 
@@ -53,6 +56,42 @@ class EmbeddedStore:
         await self._store.close()
 
 
+class EtcdStore:
+    """The keys of one cluster in an etcd."""
+
+    def __init__(self, config: BrokerConfig, world: World) -> None:
+        self._config = config
+        self._world = world
+        self._store: EtcdMetadataStore | None = None
+
+    async def open(self) -> EtcdMetadataStore:
+        # Here and not above: a broker with a store of its own starts without the time that httpx takes to import.
+        from kbroker.metadata.etcd import EtcdMetadataStore
+        from kbroker.metadata.etcd_gateway import EtcdSettings
+
+        config = self._config
+        settings = EtcdSettings(
+            endpoints=config.kbroker_etcd_endpoints,
+            username=config.kbroker_etcd_username,
+            password=config.kbroker_etcd_password,
+            ca_file=config.kbroker_etcd_tls_ca_file,
+            certificate_file=config.kbroker_etcd_tls_certificate_file,
+            key_file=config.kbroker_etcd_tls_key_file,
+        )
+        self._store = await EtcdMetadataStore.open(
+            settings, config.kbroker_etcd_key_prefix, run_blocking=self._world.run_blocking
+        )
+        return self._store
+
+    async def run(self) -> None:
+        """Nothing: etcd lets leases run out by itself."""
+        return
+
+    async def close(self) -> None:
+        assert self._store is not None
+        await self._store.close()
+
+
 class SharedStore:
     """A store that somebody else opens, runs and closes."""
 
@@ -71,4 +110,6 @@ class SharedStore:
 
 def store_access(config: BrokerConfig, world: World) -> StoreAccess:
     """The store that the configuration names."""
+    if config.kbroker_metadata_store == "etcd":
+        return EtcdStore(config, world)
     return EmbeddedStore(f"{config.log_directories[0]}/{METADATA_FILE}", world)

@@ -129,6 +129,10 @@ class World(Protocol):
 
     def uuid4(self) -> uuid.UUID: ...
 
+    def host_name(self) -> str:
+        """The name under which other machines of the network are likely to find this one."""
+        ...
+
     async def sleep(self, seconds: float) -> None: ...
 
     async def run_blocking(self, function: Callable[..., T], *arguments: object) -> T:
@@ -332,6 +336,9 @@ class OsWorld:
 
     def uuid4(self) -> uuid.UUID:
         return uuid.uuid4()
+
+    def host_name(self) -> str:
+        return socket.gethostname()
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)

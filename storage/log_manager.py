@@ -37,6 +37,7 @@ from wire.errors import ApiError, ErrorCode
 logger = logging.getLogger(__name__)
 
 _CLUSTER_METADATA_TOPIC = "__cluster_metadata"
+_OWN_NAMES = "kbroker-"
 _OPEN_FILES_MAX = 8192
 _PREFERRED_MAX = 10_000
 
@@ -100,6 +101,12 @@ class _DirectoryState:
         self.told |= self._found_names
         self._found_recovery_points = recovery_points
         self._found_anchors = anchors
+
+    def shortened(self) -> Iterator[TopicPartition]:
+        """The logs that end before their recovery point; to be asked before `forget_what_is_gone`."""
+        for name, offset in self._found_recovery_points.items():
+            if name in self.logs and self.logs[name].log_end_offset < offset:
+                yield name
 
     def forget_what_is_gone(self) -> None:
         """Once all logs are open: nothing that a checkpoint still says of others may be taken for a new log's.
@@ -186,6 +193,10 @@ class LogManager:
         self.on_moved: Callable[[TopicPartition, str, str], None] | None = None
         """Called with the log directories (old, new) when a log has moved."""
         self.cluster_id = ""
+        self.has_new_directory = False
+        """Whether a log directory had never been anybody's: what was there before is not."""
+        self.shortened: set[TopicPartition] = set()
+        """Logs that ended earlier when they were loaded than a checkpoint vouches for: the disk has lost records."""
         self.findings: list[RecoveryFinding] = []
         """What loading found to be wrong, in all logs."""
 
@@ -196,6 +207,14 @@ class LogManager:
 
         Without `cluster_id` the one found is taken, or a new one made: `cluster_id` tells afterwards. Raises
         DirectoryInUseError, IncompatibleDirectoryError; StorageError when no directory is usable.
+        """
+        known = self.lock(cluster_id)
+        self.adopt(node_id, known or uuid_to_text(self._new_uuid()))
+
+    def lock(self, cluster_id: str | None = None) -> str | None:
+        """The first half of `open`: the cluster that the directories say they belong to, if they say so.
+
+        `cluster_id` is what they must agree with.
         """
         try:
             for state in self._states:
@@ -213,10 +232,19 @@ class LogManager:
                 raise IncompatibleDirectoryError(
                     f"log directories of several clusters: {', '.join(sorted(known))}"
                 )
-            self.cluster_id = known.pop() if known else uuid_to_text(self._new_uuid())
+        except BaseException:
+            self._unlock()
+            raise
+        return known.pop() if known else None
+
+    def adopt(self, node_id: int, cluster_id: str) -> None:
+        """The second half of `open`: the directories belong to this node of this cluster from now on."""
+        self.cluster_id = cluster_id
+        try:
             for state in self._live():
                 try:
-                    state.directory.adopt(self.cluster_id, node_id, self._new_uuid)
+                    self.has_new_directory |= state.directory.properties is None
+                    state.directory.adopt(cluster_id, node_id, self._new_uuid)
                 except StorageError as error:
                     self._fail_at_start(state, error)
         except BaseException:
@@ -252,6 +280,7 @@ class LogManager:
                 self._fail_at_start(state, error)
         self._resume_moves()
         for state in self._live():
+            self.shortened.update(state.shortened())
             try:
                 state.forget_what_is_gone()
                 self.cleaner_checkpoints.begin_keep_only(state.directory.path, state.logs)()
@@ -289,7 +318,8 @@ class LogManager:
                 continue
             parsed = parse_directory_name(entry.name)
             if parsed is None:
-                logger.warning("%s/%s is not a partition's directory; leaving it alone", path, entry.name)
+                if not entry.name.startswith(_OWN_NAMES):
+                    logger.warning("%s/%s is not a partition's directory; leaving it alone", path, entry.name)
                 continue
             name, mark = parsed
             if mark == DELETE_SUFFIX:

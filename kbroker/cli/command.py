@@ -95,6 +95,13 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=int, help=f"port to listen on (default {DEFAULT_PORT}); 0 takes a free one"
     )
+    parser.add_argument(
+        "--brokers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="a cluster of N brokers in this process, on N ports from the first one on (default 1)",
+    )
     parser.add_argument("--data-dir", help=f"where the data lives (default {DEFAULT_DATA_DIR}, or log.dirs)")
     parser.add_argument("--config", metavar="FILE", help="a Kafka server.properties file")
     parser.add_argument(

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import trio
 
-from kbroker.broker import Broker, BrokerReady, StartError
+from kbroker.broker import Broker, StartError
 from kbroker.cli.command import DEFAULT_DATA_DIR, DEFAULT_HOST, DEFAULT_PORT
+from kbroker.cluster import LocalCluster, companion_config
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
 from kbroker.config.listeners import listener_text
@@ -42,13 +43,25 @@ def serve(options: argparse.Namespace) -> int:
     )
     try:
         config = _load_config(options)
+        _check_broker_count(config, options.brokers)
     except (ConfigError, OSError) as refusal:
         print(f"kbroker: {refusal}", file=sys.stderr)
         return EXIT_BAD_SETTINGS
     for warning in config.warnings:
         logger.warning("setting ignored: %s", warning)
     _take_all_descriptors()
-    return _run_until_stopped(config)
+    return _run_until_stopped(config, options.brokers)
+
+
+def _check_broker_count(config: BrokerConfig, broker_count: int) -> None:
+    if broker_count < 1:
+        raise ConfigError("--brokers", str(broker_count), "there must be one at least")
+    if broker_count > 1 and config.kbroker_metadata_store != "embedded":
+        raise ConfigError(
+            "--brokers",
+            str(broker_count),
+            "several brokers of one process have their own store, and need no etcd",
+        )
 
 
 def _take_all_descriptors() -> None:
@@ -59,10 +72,10 @@ def _take_all_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _run_until_stopped(config: BrokerConfig) -> int:
+def _run_until_stopped(config: BrokerConfig, broker_count: int) -> int:
     exit_code = EXIT_OK
     try:
-        trio.run(_run, config)
+        trio.run(_run, config, broker_count)
     except* StartError as group:
         for error in _leaves(group):
             print(f"kbroker: {error}", file=sys.stderr)
@@ -98,17 +111,24 @@ def _load_config(options: argparse.Namespace) -> BrokerConfig:
     )
 
 
-async def _run(config: BrokerConfig) -> None:
+async def _run(config: BrokerConfig, broker_count: int) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            gateway = container_gateway(os.environ)
-            broker = Broker(config=config, world=OsWorld(), container_gateway=gateway)
-            nursery.start_soon(_stop_on_signal, signals, broker, nursery.cancel_scope)
-            ready: BrokerReady = await nursery.start(broker.run)
+            server = _server(config, broker_count)
+            nursery.start_soon(_stop_on_signal, signals, server, nursery.cancel_scope)
+            ready: object = await nursery.start(server.run)
             _spare_the_garbage_collector()
             print(ready, flush=True)
-            await broker.wait_stopped()
+            await server.wait_stopped()
             nursery.cancel_scope.cancel()
+
+
+def _server(config: BrokerConfig, broker_count: int) -> Broker | LocalCluster:
+    world, gateway = OsWorld(), container_gateway(os.environ)
+    if broker_count == 1:
+        return Broker(config=config, world=world, container_gateway=gateway)
+    configs = [companion_config(config, number) for number in range(broker_count)]
+    return LocalCluster(configs=configs, world=world, container_gateway=gateway)
 
 
 def _spare_the_garbage_collector() -> None:
@@ -122,7 +142,9 @@ def _spare_the_garbage_collector() -> None:
     gc.set_threshold(*GARBAGE_COLLECTION_THRESHOLDS)
 
 
-async def _stop_on_signal(signals: AsyncIterator[int], broker: Broker, everything: trio.CancelScope) -> None:
+async def _stop_on_signal(
+    signals: AsyncIterator[int], server: Broker | LocalCluster, everything: trio.CancelScope
+) -> None:
     """The first signal asks the broker to stop within its deadline; a second one does not wait for it."""
     asked = False
     async for number in signals:
@@ -133,4 +155,4 @@ async def _stop_on_signal(signals: AsyncIterator[int], broker: Broker, everythin
             return
         logger.info("%s: stopping", name)
         asked = True
-        broker.stop()
+        server.stop()

@@ -16,6 +16,7 @@ class BrokerAttributes:
     advertised_listeners: tuple[str, ...] | None
     listener_security_protocol_map: str
     socket_request_max_bytes: int
+    socket_connection_setup_timeout_ms: int
     max_connections: int
     max_connections_per_ip: int
     connections_max_idle_ms: int
@@ -114,3 +115,7 @@ class BrokerAttributes:
     kbroker_etcd_tls_ca_file: str | None
     kbroker_etcd_tls_certificate_file: str | None
     kbroker_etcd_tls_key_file: str | None
+    leader_replication_throttled_rate: int | None
+    follower_replication_throttled_rate: int | None
+    replication_quota_window_num: int
+    replication_quota_window_size_seconds: int

@@ -95,12 +95,14 @@ KEYS = (
         (),
         "partition:broker pairs, or *, whose followers replicate under a quota.",
         ThrottledReplicas(),
+        acted_on=True,
     ),
     string_list(
         "leader.replication.throttled.replicas",
         (),
         "partition:broker pairs, or *, whose leaders send under a quota.",
         ThrottledReplicas(),
+        acted_on=True,
     ),
     int32(
         "index.interval.bytes",

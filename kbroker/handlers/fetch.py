@@ -12,31 +12,47 @@ partitions to move, and reads again, until ``max_wait_ms`` is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
-from kbroker.handlers.fetch_session import Fetch, FetchSessions, FetchTarget, PartitionData
+from kbroker.handlers.fetch_answers import (
+    Answers,
+    answer_without_records,
+    by_topic,
+    error_answer,
+    give_back,
+    tell_divergence,
+)
+from kbroker.handlers.fetch_session import Fetch, FetchSessions, FetchTarget, PartitionData, replica_of
 from kbroker.handlers.ports import LeaderPartition, Partitions
+from kbroker.handlers.replica_fetch import ReplicaFetches, ReplicationQuota
 from kbroker.handlers.table import RequestContext, handles
-from storage.file_slice import FileSlice
 from wire.errors import ApiError, ErrorCode
 from wire.messages.fetch import FetchRequest, FetchResponse
 from wire.schema import ZERO_UUID
 
-_TopicResponse = FetchResponse.FetchableTopicResponse
-Answers = list[tuple[FetchTarget, PartitionData]]
-
 _READ_COMMITTED = 1
-_CONSUMER_REPLICA_ID = -1
 _SESSIONS_SINCE = 7
-_STORAGE_ERROR_SINCE = 6
+_FOLLOWER_READS_SINCE = 11
 _DIVERGING_EPOCH_SINCE = 12
-_UNKNOWN_PARTITION = (ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+
+
+class Racks(Protocol):
+    """In which rack brokers are."""
+
+    def of_leader(self) -> str | None:
+        """This broker's own."""
+        ...
+
+    def of(self, node_id: int) -> str | None:
+        """None if it has none, or is not alive."""
+        ...
 
 
 class FetchHandlers:
-    """Reads for consumers."""
+    """Reads for consumers and followers."""
 
     def __init__(
         self,
@@ -45,7 +61,16 @@ class FetchHandlers:
         sessions: FetchSessions,
         fetch_bytes_max: Callable[[], int],
         clock_ms: Callable[[], int],
+        racks: Callable[[], Racks | None] = lambda: None,
+        replica_quota: ReplicationQuota | None = None,
     ) -> None:
+        """``racks``: in which racks brokers are, if consumers are to read in their own (``replica.selector.class``)."""
+        self._racks = racks
+        self._replica_fetches = ReplicaFetches(
+            partitions=partitions,
+            tells_watermarks_at_once=lambda: racks() is not None,
+            quota=replica_quota,
+        )
         self._partitions = partitions
         self._sessions = sessions
         self._fetch_bytes_max = fetch_bytes_max
@@ -58,20 +83,30 @@ class FetchHandlers:
         fetch = self._sessions.begin(request, context.api_version, self._clock_ms())
         if fetch.error:
             return FetchResponse(error_code=fetch.error)
-        reader = _FetchReader(self._partitions, fetch, request, context.api_version, self._fetch_bytes_max())
-        try:
-            answers = await reader.read_until_enough()
-        except BaseException:
-            reader.give_back()
-            raise
+        if replica_of(request)[0] >= 0:
+            answers = await self._replica_fetches.answer(
+                request, fetch, context.api_version, bytes_max=self._fetch_bytes_max()
+            )
+        else:
+            answers = await self._read_for_consumer(request, fetch, context.api_version)
         if context.api_version < _DIVERGING_EPOCH_SINCE and any(
             answer.diverging_epoch.epoch >= 0 for _, answer in answers
         ):
             # The session was begun in a newer version; this one has no words for the answer.
-            reader.give_back()
+            give_back(answers)
             return FetchResponse(error_code=ErrorCode.UNSUPPORTED_VERSION)
         sent = fetch.answers_to_send(answers)
-        return FetchResponse(session_id=fetch.session_id, responses=_by_topic(sent))
+        return FetchResponse(session_id=fetch.session_id, responses=by_topic(sent))
+
+    async def _read_for_consumer(self, request: FetchRequest, fetch: Fetch, api_version: int) -> Answers:
+        reader = _FetchReader(
+            self._partitions, fetch, request, api_version, self._fetch_bytes_max(), self._racks()
+        )
+        try:
+            return await reader.read_until_enough()
+        except BaseException:
+            reader.give_back()
+            raise
 
 
 class _FetchReader:
@@ -84,7 +119,9 @@ class _FetchReader:
         request: FetchRequest,
         api_version: int,
         fetch_bytes_max: int,
+        racks: Racks | None,
     ) -> None:
+        self._racks = racks
         self._partitions = partitions
         self._fetch = fetch
         self._request = request
@@ -123,13 +160,11 @@ class _FetchReader:
         )
 
     def _readable_partitions(self) -> list[LeaderPartition]:
-        return [self._partitions.leader(target.topic, target.index) for target in self._fetch.targets]
+        return [self._partition(target) for target in self._fetch.targets]
 
     def give_back(self) -> None:
         """Unpin the file slices of the last reading; they are not going to be sent."""
-        for _, answer in self._answers:
-            if isinstance(answer.records, FileSlice):
-                answer.records.release()
+        give_back(self._answers)
         self._answers = []
 
     def _read_all(self) -> None:
@@ -144,7 +179,7 @@ class _FetchReader:
                 answer = self._read(target, bytes_left, min_one_batch=self._readable_bytes == 0)
             except ApiError as error:
                 self._must_answer = True
-                answer = self._error_answer(target, error.code)
+                answer = error_answer(target, error.code, self._api_version)
             size = len(answer.records) if answer.records is not None else 0
             self._readable_bytes += size
             bytes_left = max(bytes_left - size, 0)
@@ -153,25 +188,22 @@ class _FetchReader:
     def _read(self, target: FetchTarget, bytes_left: int, *, min_one_batch: bool) -> PartitionData:
         if not target.topic:
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
-        partition = self._partitions.leader(target.topic, target.index)
+        partition = self._partition(target)
         if target.topic_id not in (ZERO_UUID, self._partitions.topic_id(target.topic)):
             raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)
         partition.check_leader_epoch(target.current_leader_epoch)
-        answer = PartitionData(
-            partition_index=target.index,
-            high_watermark=partition.high_watermark,
-            last_stable_offset=partition.last_stable_offset,
-            log_start_offset=partition.log_start_offset,
-            aborted_transactions=None,
-            records=b"",
-        )
-        if target.last_fetched_epoch >= 0 and self._diverges(target, partition, answer):
-            self._must_answer = True
-            return answer
+        answer = answer_without_records(target, partition)
+        if partition.is_led_here:
+            if tell_divergence(target, partition, answer):
+                self._must_answer = True
+                return answer
+            nearer = self._nearer_replica(target, partition)
+            if nearer is not None:
+                self._must_answer = True
+                answer.preferred_read_replica = nearer
+                return answer
         read_committed = self._request.isolation_level == _READ_COMMITTED
         offset_max = partition.last_stable_offset if read_committed else partition.high_watermark
-        if max(self._request.replica_id, self._request.replica_state.replica_id) > _CONSUMER_REPLICA_ID:
-            offset_max = partition.log_end_offset
         found = partition.read(
             target.fetch_offset,
             min(target.bytes_max, bytes_left),
@@ -193,37 +225,22 @@ class _FetchReader:
             ]
         return answer
 
-    def _diverges(self, target: FetchTarget, partition: LeaderPartition, answer: PartitionData) -> bool:
-        """Tell a reader whose last epoch ends elsewhere in this log where to truncate to (KIP-595)."""
-        epoch, end_offset = partition.end_offset_for_epoch(target.last_fetched_epoch)
-        if epoch < 0 or end_offset < 0:
-            raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE)
-        if epoch == target.last_fetched_epoch and end_offset >= target.fetch_offset:
-            return False
-        answer.diverging_epoch = PartitionData.EpochEndOffset(epoch=epoch, end_offset=end_offset)
-        return True
+    def _partition(self, target: FetchTarget) -> LeaderPartition:
+        if self._api_version >= _FOLLOWER_READS_SINCE:
+            return self._partitions.readable(target.topic, target.index)
+        return self._partitions.leader(target.topic, target.index)
 
-    def _error_answer(self, target: FetchTarget, code: ErrorCode) -> PartitionData:
-        if code is ErrorCode.KAFKA_STORAGE_ERROR and self._api_version < _STORAGE_ERROR_SINCE:
-            code = ErrorCode.NOT_LEADER_OR_FOLLOWER  # old clients do not know that they may retry the other
-        return PartitionData(
-            partition_index=target.index,
-            error_code=code,
-            high_watermark=-1,
-            log_start_offset=-1,
-            aborted_transactions=[] if code in _UNKNOWN_PARTITION else None,  # as Apache Kafka has it
-            records=b"",
-        )
+    def _nearer_replica(self, target: FetchTarget, partition: LeaderPartition) -> int | None:
+        """The in-sync replica in the consumer's rack that has most; None where the leader will do.
 
-
-def _by_topic(answers: Iterable[tuple[FetchTarget, PartitionData]]) -> list[_TopicResponse]:
-    """Neighbouring answers of the same topic share an entry, as in Kafka."""
-    topics: list[_TopicResponse] = []
-    last_key: object = None
-    for target, answer in answers:
-        key = (target.topic_id, target.topic if target.topic_id == ZERO_UUID else "")
-        if not topics or key != last_key:
-            topics.append(_TopicResponse(topic=target.topic, topic_id=target.topic_id))
-            last_key = key
-        topics[-1].partitions.append(answer)
-    return topics
+        Kafka's RackAwareReplicaSelector.
+        """
+        racks, rack = self._racks, self._request.rack_id
+        if racks is None or not rack or racks.of_leader() == rack:
+            return None
+        candidates = [
+            (log_end_offset, node_id)
+            for node_id, log_end_offset in partition.in_sync_followers_with(target.fetch_offset)
+            if racks.of(node_id) == rack
+        ]
+        return max(candidates)[1] if candidates else None

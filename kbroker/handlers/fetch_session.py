@@ -20,11 +20,15 @@ from __future__ import annotations
 import random
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from wire.errors import ErrorCode
 from wire.messages.fetch import FetchRequest, FetchResponse
 from wire.schema import ZERO_UUID
+
+if TYPE_CHECKING:
+    from kbroker.handlers.replica_fetch import SessionWatch
 
 PartitionData = FetchResponse.FetchableTopicResponse.PartitionData
 TopicKey = str | uuid.UUID
@@ -38,6 +42,13 @@ _EPOCH_MAX = 2**31 - 1
 _TOPIC_IDS_SINCE = 13
 
 
+def replica_of(request: FetchRequest) -> tuple[int, int]:
+    """(node id, broker epoch) of the follower that asks; a negative id is a consumer's."""
+    if request.replica_state.replica_id >= 0:
+        return request.replica_state.replica_id, request.replica_state.replica_epoch
+    return request.replica_id, -1
+
+
 class FetchTarget:
     """One partition of a fetch: what the client asked for, and what a session last told it."""
 
@@ -47,6 +58,7 @@ class FetchTarget:
         "fetch_offset",
         "index",
         "last_fetched_epoch",
+        "log_start_offset",
         "sent_high_watermark",
         "sent_log_start_offset",
         "topic",
@@ -72,6 +84,7 @@ class FetchTarget:
         self.bytes_max = asked.partition_max_bytes
         self.current_leader_epoch = max(asked.current_leader_epoch, NO_LEADER_EPOCH)
         self.last_fetched_epoch = asked.last_fetched_epoch
+        self.log_start_offset = asked.log_start_offset
 
     def has_news(self, answer: PartitionData) -> bool:
         """Whether an incremental response must carry this partition; remembers what it then says."""
@@ -94,11 +107,14 @@ class FetchSession:
     __slots__ = (
         "created_ms",
         "epoch",
+        "is_closed",
         "is_follower",
         "last_used_ms",
+        "replica",
         "session_id",
         "targets",
         "uses_topic_ids",
+        "watch",
     )
 
     def __init__(
@@ -106,32 +122,53 @@ class FetchSession:
         session_id: int,
         targets: Iterable[FetchTarget],
         *,
-        is_follower: bool,
+        replica: tuple[int, int],
         uses_topic_ids: bool,
         now_ms: int,
     ) -> None:
+        """``replica``: (node id, broker epoch) of the follower whose session it is; a negative id is a consumer's."""
         self.session_id = session_id
+        self.replica = replica
         self.targets = OrderedDict((target.key, target) for target in targets)
-        self.is_follower = is_follower
+        self.is_follower = replica[0] >= 0
         self.uses_topic_ids = uses_topic_ids
         self.created_ms = self.last_used_ms = now_ms
         self.epoch = 1
+        self.is_closed = False
+        self.watch: SessionWatch | None = None
+        """Of a follower's session: which of its partitions may have news."""
 
-    def apply(self, request: FetchRequest, topic_name: Callable[[uuid.UUID], str | None]) -> None:
-        """Take up the partitions that the request adds, changes and forgets."""
+    def close(self) -> None:
+        """The session has left the cache."""
+        self.is_closed = True
+        if self.watch is not None:
+            self.watch.close()
+
+    def apply(
+        self, request: FetchRequest, topic_name: Callable[[uuid.UUID], str | None]
+    ) -> tuple[list[FetchTarget], list[tuple[TopicKey, int]]]:
+        """Take up the partitions that the request adds and changes, and the keys of those that it forgets."""
+        named: list[FetchTarget] = []
         for target in requested_targets(request, self.uses_topic_ids, topic_name):
             known = self.targets.get(target.key)
             if known is None:
-                self.targets[target.key] = target
+                known = self.targets[target.key] = target
             else:
                 known.fetch_offset = target.fetch_offset
                 known.bytes_max = target.bytes_max
                 known.current_leader_epoch = target.current_leader_epoch
                 known.last_fetched_epoch = target.last_fetched_epoch
+                known.log_start_offset = target.log_start_offset
+            named.append(known)
+        gone: list[tuple[TopicKey, int]] = []
         for forgotten in request.forgotten_topics_data:
             topic: TopicKey = forgotten.topic_id if self.uses_topic_ids else forgotten.topic
-            for index in forgotten.partitions:
-                self.targets.pop((topic, index), None)
+            gone += [
+                (topic, index)
+                for index in forgotten.partitions
+                if self.targets.pop((topic, index), None) is not None
+            ]
+        return named, gone
 
     def advance(self) -> None:
         self.epoch = 1 if self.epoch == _EPOCH_MAX else self.epoch + 1
@@ -171,9 +208,12 @@ def requested_targets(
 
 
 class Fetch:
-    """One Fetch request in the light of its session: the partitions to read, or a session error."""
+    """One Fetch request in the light of its session: the partitions to read, or a session error.
 
-    __slots__ = ("error", "is_new", "session", "targets")
+    ``named`` are those of the ``targets`` that the request itself names; ``forgotten`` those that the session lost.
+    """
+
+    __slots__ = ("error", "forgotten", "is_new", "named", "session", "targets")
 
     def __init__(
         self,
@@ -182,8 +222,12 @@ class Fetch:
         session: FetchSession | None = None,
         is_new: bool = False,
         error: ErrorCode = ErrorCode.NONE,
+        named: list[FetchTarget] | None = None,
+        forgotten: Sequence[tuple[TopicKey, int]] = (),
     ) -> None:
         self.targets = targets
+        self.named = targets if named is None else named
+        self.forgotten = forgotten
         self.session = session
         self.is_new = is_new
         self.error = error
@@ -221,7 +265,7 @@ class FetchSessions:
         """Find out what ``request`` asks for, and move its session on."""
         uses_topic_ids = api_version >= _TOPIC_IDS_SINCE
         if request.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
-            self._sessions.pop(request.session_id, None)
+            self._remove(request.session_id)
             targets = requested_targets(request, uses_topic_ids, self._topic_name)
             if request.session_epoch == FINAL_EPOCH:
                 return Fetch(targets)
@@ -234,22 +278,32 @@ class FetchSessions:
             return Fetch([], error=ErrorCode.INVALID_FETCH_SESSION_EPOCH)
         if session.uses_topic_ids != uses_topic_ids:
             return Fetch([], error=ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
-        session.apply(request, self._topic_name)
+        named, forgotten = session.apply(request, self._topic_name)
         if not session.targets:
-            del self._sessions[session.session_id]
+            self._remove(session.session_id)
             return Fetch(requested_targets(request, uses_topic_ids, self._topic_name))
         session.advance()
         session.last_used_ms = now_ms
         self._sessions.move_to_end(session.session_id)
-        for target in session.targets.values():
+        for target in named if session.is_follower else session.targets.values():
             if not target.topic:  # the topic was not known when the session began; it may be by now
                 target.topic = self._topic_name(target.topic_id) or ""
-        return Fetch(list(session.targets.values()), session=session)
+        # A follower's session is watched, and may be large: nobody needs all of it.
+        targets = [] if session.is_follower else list(session.targets.values())
+        return Fetch(targets, session=session, named=named, forgotten=forgotten)
+
+    def _remove(self, session_id: int) -> None:
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            session.close()
 
     def _create(
         self, request: FetchRequest, targets: list[FetchTarget], uses_topic_ids: bool, now_ms: int
     ) -> FetchSession | None:
-        is_follower = max(request.replica_id, request.replica_state.replica_id) >= 0
+        replica = replica_of(request)
+        is_follower = replica[0] >= 0
+        if is_follower:
+            self._remove_former_lives(replica)
         full = len(self._sessions) >= self._slots_max
         if full and not self._evict(len(targets), is_follower, now_ms):
             return None
@@ -257,10 +311,17 @@ class FetchSessions:
         while session_id in self._sessions:
             session_id = self._random.randrange(1, 2**31)
         session = FetchSession(
-            session_id, targets, is_follower=is_follower, uses_topic_ids=uses_topic_ids, now_ms=now_ms
+            session_id, targets, replica=replica, uses_topic_ids=uses_topic_ids, now_ms=now_ms
         )
         self._sessions[session_id] = session
         return session
+
+    def _remove_former_lives(self, replica: tuple[int, int]) -> None:
+        """A broker that has registered anew has no use for the sessions that it had before."""
+        node_id, broker_epoch = replica
+        for session in list(self._sessions.values()):
+            if session.replica[0] == node_id and session.replica[1] < broker_epoch:
+                self._remove(session.session_id)
 
     def _evict(self, size: int, is_follower: bool, now_ms: int) -> bool:
         """Make room for a session of ``size`` partitions, if some session is worth less."""
@@ -268,7 +329,7 @@ class FetchSessions:
             return False
         oldest = next(iter(self._sessions.values()))
         if now_ms - oldest.last_used_ms > EVICTION_MS:
-            del self._sessions[oldest.session_id]
+            self._remove(oldest.session_id)
             return True
         evictable = [
             session
@@ -280,5 +341,5 @@ class FetchSessions:
         least = min(evictable, key=lambda session: (session.is_follower, len(session.targets)))
         if (is_follower, size) < (least.is_follower, len(least.targets)):
             return False
-        del self._sessions[least.session_id]
+        self._remove(least.session_id)
         return True

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import trio
 
 from kbroker.config.topic_names import is_internal_topic
 from kbroker.handlers.ports import LeaderPartition, Partitions
@@ -101,6 +104,11 @@ class OffsetHandlers:
         if request.replica_id == _CONSUMER_REPLICA_ID:
             read_committed = request.isolation_level == _READ_COMMITTED
             readable_end = partition.last_stable_offset if read_committed else partition.high_watermark
+            if timestamp not in (EARLIEST, EARLIEST_LOCAL) and not partition.is_high_watermark_known:
+                # A new leader does not know yet what was committed before it; v5 has a word for that (KIP-207).
+                raise ApiError(
+                    ErrorCode.OFFSET_NOT_AVAILABLE if api_version >= 5 else ErrorCode.LEADER_NOT_AVAILABLE
+                )
         answer = _PartitionOffset(partition_index=asked.partition_index)
         if timestamp == LATEST:
             answer.offset, answer.leader_epoch = readable_end, partition.leader_epoch
@@ -139,6 +147,7 @@ class OffsetHandlers:
         self, request: DeleteRecordsRequest, context: RequestContext
     ) -> DeleteRecordsResponse:
         response = DeleteRecordsResponse()
+        pending: list[_Deletion] = []
         for topic in request.topics:
             result = _DeletedTopic(name=topic.name)
             for asked in topic.partitions:
@@ -147,14 +156,53 @@ class OffsetHandlers:
                     if is_internal_topic(topic.name):
                         raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, "an internal topic")
                     partition = self._partitions.leader(topic.name, asked.partition_index)
-                    answer.low_watermark = partition.delete_records_before(asked.offset)
+                    offset = partition.delete_records_before(asked.offset)
+                    pending.append(_Deletion(topic.name, partition, offset, answer))
                 except ApiError as error:
                     answer.error_code = error.code
                 result.partitions.append(answer)
             response.topics.append(result)
-        if any(answer.low_watermark > 0 for result in response.topics for answer in result.partitions):
+        if pending:
             await self._keep_log_start_offsets()
+            await self._wait_for_replicas(pending, request.timeout_ms)
         return response
+
+    async def _wait_for_replicas(self, deletions: list[_Deletion], timeout_ms: int) -> None:
+        """Until the replicas that are alive have deleted the records too."""
+        waiting = [deletion for deletion in deletions if not self._is_done(deletion)]
+        if waiting:
+            with (
+                trio.move_on_after(max(timeout_ms, 0) / 1000),
+                self._partitions.waiting_on([deletion.partition for deletion in waiting]) as waiter,
+            ):
+                while True:
+                    waiter.rearm()
+                    waiting = [deletion for deletion in waiting if not self._is_done(deletion)]
+                    if not waiting or self._partitions.stopping:
+                        break
+                    await waiter.wait()
+        for deletion in waiting:
+            if not self._is_done(deletion):
+                deletion.answer.error_code = ErrorCode.REQUEST_TIMED_OUT
+
+    def _is_done(self, deletion: _Deletion) -> bool:
+        answer = deletion.answer
+        try:
+            self._partitions.leader(deletion.topic, answer.partition_index)
+        except ApiError as error:
+            answer.error_code, answer.low_watermark = error.code, -1
+            return True
+        answer.low_watermark = deletion.partition.low_watermark
+        return answer.low_watermark >= deletion.offset
+
+
+class _Deletion(NamedTuple):
+    """Records of a partition that its leader has deleted, and its followers perhaps not yet."""
+
+    topic: str
+    partition: LeaderPartition
+    offset: int
+    answer: _DeletedPartition
 
 
 def _look_up(

@@ -19,8 +19,44 @@ from storage.transaction_verification import VerificationGuard
 from wire.errors import ErrorCode
 
 
+class ReplicaWatcher(Protocol):
+    """Is told what becomes of a partition that a follower fetches."""
+
+    def appended(self) -> None:
+        """There are records to fetch, or the partition is not led here any more."""
+        ...
+
+    def changed(self) -> None:
+        """High watermark or log start have moved."""
+        ...
+
+
 class LeaderPartition(Protocol):
     """A partition of which this broker is the leader; every method may raise ApiError."""
+
+    @property
+    def is_led_here(self) -> bool:
+        """False where a consumer reads from a follower."""
+        ...
+
+    @property
+    def replica_watchers(self) -> dict[Any, Any]:
+        """ReplicaWatcher -> itself; who watches adds and removes itself."""
+        ...
+
+    def follower_fetched(
+        self, node_id: int, broker_epoch: int, *, offset: int, log_start_offset: int
+    ) -> None:
+        """A follower has everything before ``offset`` on its disk."""
+        ...
+
+    def is_throttled_for(self, node_id: int) -> bool:
+        """Whether what this follower fetches counts against the quota of leaders (KIP-73)."""
+        ...
+
+    def in_sync_followers_with(self, offset: int) -> list[tuple[int, int]]:
+        """(node id, log end offset) of the in-sync followers that a consumer could read ``offset`` from."""
+        ...
 
     @property
     def topic(self) -> str: ...
@@ -39,6 +75,11 @@ class LeaderPartition(Protocol):
 
     @property
     def high_watermark(self) -> int: ...
+
+    @property
+    def is_high_watermark_known(self) -> bool:
+        """False in a new leader that has not heard enough of its followers yet."""
+        ...
 
     @property
     def last_stable_offset(self) -> int: ...
@@ -97,7 +138,12 @@ class LeaderPartition(Protocol):
         ...
 
     def delete_records_before(self, offset: int) -> int:
-        """Move the log start offset up; returns the low watermark of the partition."""
+        """Move the log start offset up; returns the offset that is meant, which may be -1 for the high watermark."""
+        ...
+
+    @property
+    def low_watermark(self) -> int:
+        """The smallest log start offset of the replicas that are alive."""
         ...
 
 
@@ -116,6 +162,10 @@ class Partitions(Protocol):
 
     def leader(self, topic: str, index: int) -> LeaderPartition:
         """The partition, or ApiError: UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER_OR_FOLLOWER, KAFKA_STORAGE_ERROR."""
+        ...
+
+    def readable(self, topic: str, index: int) -> LeaderPartition:
+        """As ``leader``, and a follower's partition too, for consumers to read from (KIP-392)."""
         ...
 
     def topic_name(self, topic_id: uuid.UUID) -> str | None: ...

@@ -2,27 +2,36 @@
 
 States of the replica (Kafka's Partition class):
 
-    created --become_leader--> leader --become_follower (issue: cluster)--> ...
+    follower <--become_follower/become_leader--> leader     as the metadata says; it begins as a follower
        any  --mark_offline-->  offline     the log directory failed: KAFKA_STORAGE_ERROR until the disk is back
        any  --close-->         closed      deleted or shut down: NOT_LEADER_OR_FOLLOWER, waiters wake up
 
-The high watermark is the smallest log end offset of the in-sync replicas and never moves back while this
-replica leads. With this broker as the only in-sync replica that is its own log end offset.
+A leader that other brokers may believe to be gone (``Standing.may_lead``) answers as if it were a follower, and so
+acknowledges nothing, until it has its session back or learns who leads now.
+
+The high watermark is the smallest log end offset of the in-sync replicas (``leadership.py``) and never moves back
+while this replica leads. With this broker as the only in-sync replica that is its own log end offset. While fewer
+than ``min.insync.replicas`` are in sync it stands still (KIP-966). A follower has the leader's word for it.
 
 The committed offset is how far acks=all may be acknowledged: what the in-sync replicas have and, with group
-commit, this broker's disk has too. It lags behind the high watermark by one round of ``group_commit``; readers
-go by the high watermark and do not wait for the disk.
+commit, this broker's disk has too. (The other replicas ask for more only when their disks have what they got.) It
+lags behind the high watermark by one round of ``group_commit``; readers go by the high watermark and do not wait
+for the disk.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum
+from typing import Final, Protocol
 
 from kbroker.replication.group_commit import GroupCommits
+from kbroker.replication.leadership import Follower, Leadership
+from kbroker.replication.ports import InSyncProposal, PartitionState, Standing
 from kbroker.replication.progress import Progress
+from kbroker.replication.quota import NOT_THROTTLED
 from storage.errors import StorageError
 from storage.log import AppendInfo, Log
 from storage.producer_append import AppendOrigin
@@ -35,6 +44,10 @@ from wire.errors import ApiError, ErrorCode
 logger = logging.getLogger(__name__)
 
 
+NO_LEADER: Final = -1
+ALONE: Final = Standing()
+
+
 class ReplicaState(Enum):
     """What this broker may do with the partition."""
 
@@ -42,6 +55,26 @@ class ReplicaState(Enum):
     FOLLOWER = "follower"
     OFFLINE = "offline"
     CLOSED = "closed"
+
+
+class InSyncChanges(Protocol):
+    """Who brings proposals for in-sync sets before the metadata store (``in_sync_changes.py``)."""
+
+    def request(self, partition: Partition) -> None:
+        """The partition has a proposal; ask it for that soon."""
+        ...
+
+
+class ReplicaWatcher(Protocol):
+    """A follower's fetch session that has this partition in it."""
+
+    def appended(self) -> None:
+        """There are records to fetch, or the partition is not led here any more."""
+        ...
+
+    def changed(self) -> None:
+        """The high watermark or the log start have moved: worth telling, but not worth an answer of its own."""
+        ...
 
 
 class Partition:
@@ -57,20 +90,31 @@ class Partition:
         node_id: int,
         on_storage_error: Callable[[StorageError], None],
         commits: GroupCommits | None = None,
+        standing: Standing = ALONE,
+        in_sync_changes: InSyncChanges | None = None,
     ) -> None:
-        """Without ``commits`` nobody waits for the disk, and ``flush.messages`` syncs within the append."""
+        """Without ``commits`` nobody waits for the disk, and ``flush.messages`` syncs within the append.
+
+        Without ``in_sync_changes`` the in-sync set stays as the metadata has it.
+        """
         self.topic = topic
         self.index = index
         self.topic_id = topic_id
         self.log = log
         self.leader_epoch = -1
-        self.replicas: tuple[int, ...] = ()
-        self.in_sync_replicas: tuple[int, ...] = ()
+        self.leader = NO_LEADER
+        self.leadership = Leadership(node_id)
+        """Meaningful as long as this replica leads."""
         self.state = ReplicaState.FOLLOWER
+        self.throttles = NOT_THROTTLED
         self.progress = Progress()
         """Who waits for something to read."""
         self.commit_progress = Progress()
         """Who waits for ``is_committed`` or ``may_acknowledge``; readers are not woken by the disk."""
+        self.replica_watchers: dict[object, ReplicaWatcher] = {}
+        """The followers' fetch sessions that this partition is in."""
+        self._standing = standing
+        self._in_sync_changes = in_sync_changes
         self._commits = commits
         self._flush_due_offset = 0
         self._refused_offset = 0
@@ -98,26 +142,63 @@ class Partition:
     def __repr__(self) -> str:
         return f"<Partition {self.topic}-{self.index} {self.state.value} epoch {self.leader_epoch}>"
 
-    def become_leader(
-        self,
-        *,
-        leader_epoch: int,
-        replicas: Sequence[int],
-        in_sync_replicas: Sequence[int],
-        min_in_sync_replicas: int,
-    ) -> None:
-        """Lead from now on, under ``leader_epoch`` of the cluster metadata; repeating an epoch only updates the set."""
+    @property
+    def replicas(self) -> tuple[int, ...]:
+        return self.leadership.replicas
+
+    @property
+    def in_sync_replicas(self) -> tuple[int, ...]:
+        return self.leadership.in_sync_replicas
+
+    def become_leader(self, state: PartitionState, *, min_in_sync_replicas: int) -> bool:
+        """Lead from now on, under ``state.leader_epoch``; a later state of the same epoch updates the in-sync set.
+
+        Whether a new epoch has begun.
+        """
         self._min_in_sync_replicas = min_in_sync_replicas
-        self.replicas = tuple(replicas)
-        self.in_sync_replicas = tuple(in_sync_replicas)
-        if leader_epoch < self.leader_epoch or self.state in (ReplicaState.OFFLINE, ReplicaState.CLOSED):
-            return
-        if self.state is not ReplicaState.LEADER or leader_epoch > self.leader_epoch:
-            self._announce_epoch(leader_epoch)
-            self.leader_epoch = leader_epoch
+        if state.leader_epoch < self.leader_epoch or self.state in (
+            ReplicaState.OFFLINE,
+            ReplicaState.CLOSED,
+        ):
+            return False
+        is_new_leader = self.state is not ReplicaState.LEADER
+        begins = is_new_leader or state.leader_epoch > self.leader_epoch
+        if begins:
+            self._announce_epoch(state.leader_epoch)
+            self.leadership.begin_epoch(
+                state,
+                is_new_leader=is_new_leader,
+                log_end_offset=self.log.log_end_offset,
+                now=self._standing.monotonic(),
+            )
+            self.leader_epoch, self.leader = state.leader_epoch, state.leader
             self.state = ReplicaState.LEADER
             self._flush_due_offset = self._refused_offset = 0
+        elif not self.leadership.update(state):
+            return False
         self._advance_high_watermark()
+        # Who waits for acknowledgements must learn of a smaller set, and whether it is large enough.
+        self._notify()
+        return begins
+
+    def become_follower(self, state: PartitionState, *, min_in_sync_replicas: int) -> bool:
+        """Follow ``state.leader``, which may be nobody; whether that is a new epoch or another leader."""
+        self._min_in_sync_replicas = min_in_sync_replicas
+        if state.leader_epoch < self.leader_epoch or self.state in (
+            ReplicaState.OFFLINE,
+            ReplicaState.CLOSED,
+        ):
+            return False
+        if self.state is ReplicaState.FOLLOWER and (state.leader_epoch, state.leader) == (
+            self.leader_epoch,
+            self.leader,
+        ):
+            return False
+        self.leader_epoch, self.leader = state.leader_epoch, state.leader
+        self.state = ReplicaState.FOLLOWER
+        self.leadership.settle()
+        self._notify()
+        return True
 
     def _announce_epoch(self, leader_epoch: int) -> None:
         try:
@@ -132,6 +213,8 @@ class Partition:
 
     def update_min_in_sync_replicas(self, min_in_sync_replicas: int) -> None:
         self._min_in_sync_replicas = min_in_sync_replicas
+        if self.state is ReplicaState.LEADER:
+            self._advance_high_watermark()
 
     def mark_offline(self) -> None:
         """Stop serving: the log directory failed."""
@@ -143,17 +226,32 @@ class Partition:
         self.state = ReplicaState.CLOSED
         self._notify()
 
+    def standing_changed(self) -> None:
+        """``Standing.may_lead`` has: who waits is to look again."""
+        self._notify()
+
     def _notify(self) -> None:
         self.progress.notify()
         self.commit_progress.notify()
+        for watcher in self.replica_watchers.values():
+            watcher.appended()
 
     def ensure_leader(self) -> None:
-        """ApiError unless this replica may serve clients."""
-        if self.state is ReplicaState.LEADER:
+        """ApiError unless this replica may act as the leader."""
+        if self.state is ReplicaState.LEADER and self._standing.may_lead():
             return
         if self.state is ReplicaState.OFFLINE:
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
         raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+
+    @property
+    def is_led_here(self) -> bool:
+        return self.state is ReplicaState.LEADER
+
+    def ensure_readable(self) -> None:
+        """ApiError unless consumers may read from this replica, as the leader or as a follower (KIP-392)."""
+        if self.state is not ReplicaState.FOLLOWER or self.leader == NO_LEADER:
+            self.ensure_leader()
 
     def check_leader_epoch(self, current_leader_epoch: int) -> None:
         """Fence clients that know another leader epoch (KIP-320); -1 skips the check."""
@@ -174,6 +272,11 @@ class Partition:
     @property
     def high_watermark(self) -> int:
         return self.log.high_watermark
+
+    @property
+    def is_high_watermark_known(self) -> bool:
+        """Whether everything that former leaders committed lies below the high watermark."""
+        return self.log.high_watermark >= self.leadership.epoch_start_offset
 
     @property
     def committed_offset(self) -> int:
@@ -206,6 +309,7 @@ class Partition:
         self.ensure_leader()
         if required_acks == -1:
             self._check_enough_in_sync()
+        end_offset = self.log.log_end_offset
         try:
             info = self.log.append_as_leader(
                 records,
@@ -216,7 +320,11 @@ class Partition:
             )
         except StorageError as error:
             raise self._storage_failure(error) from error
+        if self.leadership.followers:
+            self.leadership.appended(end_offset, self._standing.monotonic())
         self._advance_high_watermark()
+        for watcher in self.replica_watchers.values():
+            watcher.appended()
         # A retry too has to wait until what was appended the first time is on the disk.
         if required_acks == -1 and self.log.recovery_point <= info.last_offset:
             self.request_sync()
@@ -310,19 +418,175 @@ class Partition:
         return info.last_offset >= self._flush_due_offset or info.last_offset < self.log.recovery_point
 
     def _advance_high_watermark(self) -> None:
-        if self.in_sync_replicas == (self._node_id,) and self.log.log_end_offset > self.log.high_watermark:
-            before = self.log.high_watermark
-            self.log.update_high_watermark(self.log.log_end_offset)
+        leadership, log = self.leadership, self.log
+        before = log.high_watermark
+        if log.log_end_offset <= before or not self._has_enough_in_sync:
+            return
+        offset = log.log_end_offset
+        if leadership.followers:
+            offset = leadership.high_watermark(offset, self._standing)
+        if offset > before:
+            log.update_high_watermark(offset)
             self.progress.notify()
             # As a rule the disk comes last, and tells by `sync_finished`.
             if self.commit_progress.waiter_count and self.committed_offset > before:
                 self.commit_progress.notify(self.committed_offset)
+            for watcher in self.replica_watchers.values():
+                watcher.changed()
+
+    # Followers, as their leader sees them
+
+    def follower_fetched(
+        self, node_id: int, broker_epoch: int, *, offset: int, log_start_offset: int
+    ) -> None:
+        """A follower asks for what comes at ``offset``, where its log does not part from this one.
+
+        ApiError NOT_LEADER_OR_FOLLOWER if it is none, or an earlier life of one.
+        """
+        follower = self.leadership.followers.get(node_id)
+        if follower is None or -1 < broker_epoch < follower.broker_epoch:
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"broker {node_id} is no replica")
+        before, start_before = follower.log_end_offset, follower.log_start_offset
+        follower.fetched(
+            offset, log_start_offset, broker_epoch, self.log.log_end_offset, self._standing.monotonic()
+        )
+        if self.leadership.is_ready_to_join(follower, self.log.high_watermark, self._standing):
+            self._propose((*self.in_sync_replicas, node_id), f"broker {node_id} has caught up")
+        if offset != before:
+            self._advance_high_watermark()
+        if log_start_offset != start_before:
+            self.progress.notify()
+
+    def is_throttled_for(self, node_id: int) -> bool:
+        """Whether what this follower fetches counts against the quota of leaders: one in sync never does."""
+        return self.throttles.as_leader and node_id not in self.in_sync_replicas
+
+    def in_sync_followers_with(self, offset: int) -> list[tuple[int, int]]:
+        """(node id, log end offset) of the in-sync followers whose log has ``offset``, or ends there."""
+        return [
+            (follower.node_id, follower.log_end_offset)
+            for follower in self.leadership.followers.values()
+            if follower.node_id in self.in_sync_replicas
+            and follower.log_start_offset <= offset <= follower.log_end_offset
+        ]
+
+    def drop_lagging(self) -> None:
+        """Propose an in-sync set without the followers that lag too far behind."""
+        if self.state is not ReplicaState.LEADER or self.leadership.pending is not None:
+            return
+        lagging = self.leadership.lagging(self.log.log_end_offset, self._standing)
+        if lagging:
+            gone = {follower.node_id for follower in lagging}
+            reason = ", ".join(
+                f"broker {follower.node_id} lags at {follower.log_end_offset}" for follower in lagging
+            )
+            self._propose(
+                tuple(node_id for node_id in self.in_sync_replicas if node_id not in gone),
+                f"{reason}, the log ends at {self.log.log_end_offset}",
+            )
+
+    def _propose(self, in_sync_replicas: tuple[int, ...], reason: str) -> None:
+        if self._in_sync_changes is None:
+            return
+        # The order of the replicas is the order of preference; a set would leak its own.
+        members = set(in_sync_replicas)
+        proposed = tuple(node_id for node_id in self.replicas if node_id in members)
+        logger.info(
+            "%s-%d: in-sync set %s -> %s proposed in leader epoch %d, partition epoch %d: %s",
+            self.topic, self.index, list(self.in_sync_replicas), list(proposed), self.leader_epoch,
+            self.leadership.partition_epoch, reason,
+        )  # fmt: skip
+        self.leadership.propose(proposed)
+        self._in_sync_changes.request(self)
+
+    def in_sync_proposal(self) -> InSyncProposal | None:
+        """What is to be brought before the store, if this replica still leads and still wants it."""
+        leadership = self.leadership
+        if self.state is not ReplicaState.LEADER or leadership.pending is None:
+            return None
+        return InSyncProposal(
+            self.topic_id,
+            self.index,
+            self.leader_epoch,
+            leadership.partition_epoch,
+            tuple((node_id, self._broker_epoch_of(node_id)) for node_id in leadership.pending),
+        )
+
+    def _broker_epoch_of(self, node_id: int) -> int:
+        follower: Follower | None = self.leadership.followers.get(node_id)
+        return -1 if follower is None else follower.broker_epoch
+
+    def proposal_settled(self, proposal: InSyncProposal, state: PartitionState | None) -> None:
+        """The store took the proposal, and has this state now; or (None) it refused it and always will."""
+        if self.state is not ReplicaState.LEADER or proposal.leader_epoch != self.leader_epoch:
+            return
+        if state is not None:
+            if state.leader_epoch == self.leader_epoch and self.leadership.update(state):
+                self._advance_high_watermark()
+                self._notify()
+        elif proposal.partition_epoch == self.leadership.partition_epoch:
+            self.leadership.settle()
+            self._advance_high_watermark()
+
+    # The leader, as its follower sees it
+
+    def append_as_follower(self, records: bytearray | memoryview) -> AppendInfo | None:
+        """Write what the leader sent; ApiError as ``Log.append_as_follower``, StorageError."""
+        return self.log.append_as_follower(records, leader_epoch=self.leader_epoch)
+
+    def leader_told(self, *, high_watermark: int, log_start_offset: int) -> None:
+        """What the leader says besides records. StorageError."""
+        log = self.log
+        before = log.high_watermark
+        if high_watermark > before and log.update_high_watermark(high_watermark) > before:
+            self.progress.notify()
+        log.maybe_increment_log_start_offset(min(log_start_offset, log.high_watermark))
+
+    def diverged(self, epoch: int, end_offset: int) -> None:
+        """The leader's log parts from this one: its largest epoch not above our last one ends at ``end_offset``.
+
+        Cut to where both agree as far as this log knows (Kafka: AbstractFetcherThread.getOffsetTruncationState);
+        where it lacks the leader's epoch, the next fetch tells more. StorageError.
+        """
+        ours = self.log.end_offset_for_epoch(epoch)
+        offset = self.log.log_end_offset
+        if ours.end_offset >= 0:
+            offset = min(offset, ours.end_offset)
+        if ours.end_offset < 0 or ours.epoch == epoch:
+            offset = min(offset, end_offset)
+        self._truncate_to(offset, f"epoch {epoch} ends at {end_offset} in the log of leader {self.leader}")
+
+    def fit_into(self, leader_start: int, leader_end: int) -> None:
+        """The leader has nothing at our end: end where it does, or begin where it does. StorageError."""
+        log = self.log
+        if leader_end < log.log_end_offset:
+            self._truncate_to(leader_end, f"the log of leader {self.leader} ends there")
+        elif leader_start > log.log_end_offset:
+            logger.info(
+                "%s-%d begins anew at %d, where the log of leader %d begins; it ended at %d",
+                self.topic, self.index, leader_start, self.leader, log.log_end_offset,
+            )  # fmt: skip
+            log.truncate_fully_and_start_at(leader_start)
+
+    def _truncate_to(self, offset: int, reason: str) -> None:
+        log = self.log
+        if offset < log.high_watermark:
+            logger.error(
+                "%s-%d loses committed records from %d on, its high watermark is %d: %s",
+                self.topic, self.index, offset, log.high_watermark, reason,
+            )  # fmt: skip
+        elif offset < log.log_end_offset:
+            logger.info(
+                "%s-%d is truncated from %d to %d in leader epoch %d: %s",
+                self.topic, self.index, log.log_end_offset, offset, self.leader_epoch, reason,
+            )  # fmt: skip
+        log.truncate_to(offset)
 
     def read(
         self, offset: int, bytes_max: int, *, offset_max: int, min_one_batch: bool, with_aborted: bool
     ) -> LogRead:
         """A file slice from the batch that holds ``offset``, ending before ``offset_max``."""
-        self.ensure_leader()
+        self.ensure_readable()
         try:
             return self.log.read(
                 offset,
@@ -364,7 +628,7 @@ class Partition:
         return found.epoch, found.end_offset
 
     def delete_records_before(self, offset: int) -> int:
-        """DeleteRecords: move the log start offset to ``offset`` (-1: to the high watermark)."""
+        """DeleteRecords: move the log start offset to ``offset`` (-1: to the high watermark); returns that offset."""
         self.ensure_leader()
         if self.log.config.compact and not self.log.config.delete:
             raise ApiError(ErrorCode.POLICY_VIOLATION, "the topic's cleanup.policy does not include delete")
@@ -376,4 +640,16 @@ class Partition:
         except StorageError as error:
             raise self._storage_failure(error) from error
         self.progress.notify()
-        return self.log.log_start_offset
+        for watcher in self.replica_watchers.values():
+            watcher.appended()  # who deletes waits for the followers
+        return offset
+
+    @property
+    def low_watermark(self) -> int:
+        """The smallest log start offset of the replicas that are alive."""
+        starts = [
+            follower.log_start_offset
+            for follower in self.leadership.followers.values()
+            if self._standing.may_join(follower.node_id, -1)
+        ]
+        return min([self.log.log_start_offset, *starts])

@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from kbroker.replication.group_commit import GroupCommits
-from kbroker.replication.partition import Partition
+from kbroker.replication.partition import ALONE, InSyncChanges, Partition
+from kbroker.replication.ports import PartitionState, Standing
 from kbroker.replication.progress import Waiter, waiting_on
+from kbroker.replication.quota import NOT_THROTTLED, Throttles
 from storage.errors import StorageError
 from storage.log import AppendInfo
 from storage.log_config import LogConfig
@@ -29,20 +31,14 @@ class NoLogDirectoryLeft(Exception):
     """Every log directory failed: the broker has nothing to serve from."""
 
 
-class PartitionState(Protocol):
-    """The cluster's word on one partition."""
+class Fetchers(Protocol):
+    """Who copies partitions from their leaders (``fetcher.py``)."""
 
-    @property
-    def leader(self) -> int: ...
+    def follow(self, partition: Partition) -> None:
+        """Copy it from its present leader, in its present epoch."""
+        ...
 
-    @property
-    def leader_epoch(self) -> int: ...
-
-    @property
-    def replicas(self) -> tuple[int, ...]: ...
-
-    @property
-    def in_sync_replicas(self) -> tuple[int, ...]: ...
+    def unfollow(self, partition: Partition) -> None: ...
 
 
 class ReplicaManager:
@@ -56,15 +52,19 @@ class ReplicaManager:
         on_no_directory_left: Callable[[NoLogDirectoryLeft], None],
         on_partitions_offline: Callable[[Sequence[tuple[str, int]]], None] = lambda partitions: None,
         commits: GroupCommits | None = None,
+        standing: Standing = ALONE,
     ) -> None:
         """``on_no_directory_left`` is to end the broker; it must not raise, whoever noticed has to be answered.
 
         ``on_partitions_offline`` is told the (topic, index) of a failed directory's partitions. Without
-        ``commits`` acks=all does not wait for the disk.
+        ``commits`` acks=all does not wait for the disk. In a cluster, ``join_cluster`` comes before partitions do.
         """
         self._on_no_directory_left = on_no_directory_left
         self._on_partitions_offline = on_partitions_offline
         self._commits = commits
+        self._standing = standing
+        self._fetchers: Fetchers | None = None
+        self._in_sync_changes: InSyncChanges | None = None
         self._node_id = node_id
         self._log_manager = log_manager
         self._partitions: dict[str, dict[int, Partition]] = {}
@@ -72,6 +72,11 @@ class ReplicaManager:
         self._topic_names: dict[uuid.UUID, str] = {}
         self._full_disk_logged_ms: dict[str, int] = {}
         self.stopping = False
+
+    def join_cluster(self, fetchers: Fetchers, in_sync_changes: InSyncChanges) -> None:
+        """Who copies what is led elsewhere, and who brings proposals for in-sync sets before the store."""
+        self._fetchers = fetchers
+        self._in_sync_changes = in_sync_changes
 
     def __iter__(self) -> Iterator[Partition]:
         for partitions in self._partitions.values():
@@ -87,6 +92,14 @@ class ReplicaManager:
                 raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         partition.ensure_leader()
+        return partition
+
+    def readable(self, topic: str, index: int) -> Partition:
+        """A partition that a consumer may read from, led here or not (KIP-392); ApiError as ``leader``."""
+        partition = self.get(topic, index)
+        if partition is None:
+            return self.leader(topic, index)
+        partition.ensure_readable()
         return partition
 
     def topic_name(self, topic_id: uuid.UUID) -> str | None:
@@ -114,6 +127,7 @@ class ReplicaManager:
         config: LogConfig,
         min_in_sync_replicas: int,
         are_new: bool = True,
+        throttles: Callable[[int], Throttles] = lambda index: NOT_THROTTLED,
     ) -> None:
         """Bring the partitions of one topic that live here into the state that the metadata gives.
 
@@ -127,6 +141,11 @@ class ReplicaManager:
         for index, state in partitions:
             if self._node_id in state.replicas:
                 self._apply_partition(topic, topic_id, index, state, config, min_in_sync_replicas, are_new)
+                partition = self.get(topic, index)
+                if partition is not None:
+                    partition.throttles = throttles(index)
+            elif index in self._partitions.get(topic, _NO_PARTITIONS):
+                self._remove_partition(topic, index)
 
     def _apply_partition(
         self,
@@ -157,30 +176,48 @@ class ReplicaManager:
                 node_id=self._node_id,
                 on_storage_error=self.fail_directory,
                 commits=self._commits,
+                standing=self._standing,
+                in_sync_changes=self._in_sync_changes,
             )
             self._partitions.setdefault(topic, {})[index] = partition
-        if state.leader == self._node_id:
-            try:
-                partition.become_leader(
-                    leader_epoch=state.leader_epoch,
-                    replicas=state.replicas,
-                    in_sync_replicas=state.in_sync_replicas,
-                    min_in_sync_replicas=min_in_sync_replicas,
-                )
-            except StorageError as error:
-                self.fail_directory(error)
+        try:
+            if state.leader == self._node_id:
+                if self._fetchers is not None:
+                    self._fetchers.unfollow(partition)
+                begins = partition.become_leader(state, min_in_sync_replicas=min_in_sync_replicas)
+            else:
+                begins = partition.become_follower(state, min_in_sync_replicas=min_in_sync_replicas)
+                if begins and self._fetchers is not None:
+                    self._fetchers.follow(partition)
+        except StorageError as error:
+            self.fail_directory(error)
+            return
+        if begins and len(state.replicas) > 1:
+            logger.info(
+                "%s-%d: leader %d in epoch %d, in sync %s, partition epoch %d; our log ends at %d",
+                topic, index, state.leader, state.leader_epoch, list(state.in_sync_replicas), state.partition_epoch,
+                partition.log_end_offset,
+            )  # fmt: skip
 
-    def apply_config(self, topic: str, *, config: LogConfig, min_in_sync_replicas: int) -> None:
+    def apply_config(
+        self,
+        topic: str,
+        *,
+        config: LogConfig,
+        min_in_sync_replicas: int,
+        throttles: Callable[[int], Throttles] = lambda index: NOT_THROTTLED,
+    ) -> None:
         """Put a changed topic or broker configuration to work on the live partitions of ``topic``."""
         for partition in self._partitions.get(topic, _NO_PARTITIONS).values():
             partition.log.update_config(config)
             partition.update_min_in_sync_replicas(min_in_sync_replicas)
+            partition.throttles = throttles(partition.index)
 
     def remove_topic(self, topic: str) -> None:
         """The topic was deleted: wake who waits, then delete the logs."""
         partitions = self._partitions.pop(topic, {})
         for partition in partitions.values():
-            partition.close()
+            self._close(partition)
         topic_id = self._topic_ids.pop(topic, None)
         if topic_id is not None:
             self._topic_names.pop(topic_id, None)
@@ -190,10 +227,43 @@ class ReplicaManager:
         except StorageError as error:
             self.fail_directory(error)
 
-    def set_aside_strays(self) -> None:
-        """Move logs away whose partition the metadata does not place here (Kafka's stray logs)."""
-        strays = [name for name in self._log_manager.logs if self.get(*name) is None]
+    def _remove_partition(self, topic: str, index: int) -> None:
+        """The partition lives on other brokers now (a reassignment): the log here goes."""
+        partition = self._partitions[topic].pop(index)
+        self._close(partition)
+        logger.info("%s-%d has no replica here any more", topic, index)
         try:
+            self._log_manager.delete([TopicPartition(topic, index)])
+        except StorageError as error:
+            self.fail_directory(error)
+
+    def _close(self, partition: Partition) -> None:
+        partition.close()
+        if self._fetchers is not None:
+            self._fetchers.unfollow(partition)
+
+    def standing_changed(self) -> None:
+        """``Standing.may_lead`` has: whoever waits for an acknowledgement is to look again."""
+        for partition in self:
+            partition.standing_changed()
+
+    def remove_strays(self, is_removed: Callable[[str, uuid.UUID | None], bool]) -> None:
+        """Take away the logs that the metadata does not place here.
+
+        Those of which ``is_removed`` (by topic and topic id) says that the cluster took them away, while this broker
+        was down, are deleted. The others are Kafka's stray logs: they are renamed, and nothing of them is lost.
+        """
+        removed: list[TopicPartition] = []
+        strays: list[TopicPartition] = []
+        for name, log in self._log_manager.logs.items():
+            if self.get(*name) is None:
+                (removed if is_removed(name.topic, log.topic_id) else strays).append(name)
+        try:
+            if removed:
+                logger.info(
+                    "logs that were removed while this broker was down: %s", ", ".join(map(str, removed))
+                )
+                self._log_manager.delete(removed)
             for path in self._log_manager.set_aside(strays):
                 logger.warning("a log that belongs to no partition of the cluster was set aside as %s", path)
         except StorageError as error:
@@ -228,6 +298,8 @@ class ReplicaManager:
             partition = self.get(topic, index)
             if partition is not None:
                 partition.mark_offline()
+                if self._fetchers is not None:
+                    self._fetchers.unfollow(partition)
         if offline:
             self._on_partitions_offline(offline)
         if not self._log_manager.has_live_directory:

@@ -34,6 +34,9 @@ class PartitionShardLog:
     def batch_bytes_max(self) -> int:
         return self._partition.log.config.max_message_bytes
 
+    def ensure_leader(self) -> None:
+        self._partition.ensure_leader()
+
     def append(
         self, records: Sequence[Record], producer: tuple[int, int, object | None] | None = None
     ) -> int:

@@ -238,9 +238,11 @@ async def test_a_broker_whose_only_log_directory_failed_ends(tmp_path: Path) -> 
     with pytest.RaisesGroup(NoLogDirectoryLeft, flatten_subgroups=True), trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             with pytest.MonkeyPatch.context() as patch:
-                opened = LogManager.open
+                locked = LogManager.lock
                 patch.setattr(
-                    LogManager, "open", lambda self, **owner: (logs.append(self), opened(self, **owner))
+                    LogManager,
+                    "lock",
+                    lambda self, cluster_id: (logs.append(self), locked(self, cluster_id))[1],
                 )
                 ready = await nursery.start(broker.run)
             port = next(iter(ready.listeners.values())).port

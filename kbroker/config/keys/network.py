@@ -120,6 +120,7 @@ KEYS = (
         "socket.connection.setup.timeout.ms",
         10_000,
         "First timeout for setting up a connection to another broker.",
+        acted_on=True,
     ),
     int64(
         "socket.connection.setup.timeout.max.ms",

@@ -26,6 +26,7 @@ KEYS = (
         "Samples kept for replication quotas.",
         at_least(1),
         importance=LOW,
+        acted_on=True,
     ),
     int32(
         "replication.quota.window.size.seconds",
@@ -33,6 +34,7 @@ KEYS = (
         "Length of one sample for replication quotas.",
         at_least(1),
         importance=LOW,
+        acted_on=True,
     ),
     int32(
         "alter.log.dirs.replication.quota.window.num",
@@ -56,6 +58,7 @@ KEYS = (
         at_least(0),
         dynamic=CLUSTER_WIDE,
         internal=True,
+        acted_on=True,
     ),
     int64(
         "follower.replication.throttled.rate",
@@ -64,6 +67,7 @@ KEYS = (
         at_least(0),
         dynamic=CLUSTER_WIDE,
         internal=True,
+        acted_on=True,
     ),
     int64(
         "replica.alter.log.dirs.io.max.bytes.per.second",

@@ -33,6 +33,6 @@ async def send(
     **context: str,
 ) -> Any:
     """The response as the client decodes it: fields that the version lacks have their defaults."""
-    decoded = type(request).decode(request.encode(version), version)
+    decoded = type(request).decode(bytearray(request.encode(version)), version)  # writable, as frames are
     response = await handler(decoded, context_of(request.api_key, version, **context))
     return type(response).decode(response.encode(version), version)

@@ -45,6 +45,11 @@ class State:
     replicas: tuple[int, ...] = (1,)
     in_sync_replicas: tuple[int, ...] = (1,)
 
+    @property
+    def partition_epoch(self) -> int:
+        """Rises as replicas are added, and as they leave the in-sync set."""
+        return 2 * len(self.replicas) - len(self.in_sync_replicas)
+
 
 class Subject:
     """Produce on a real topic ``t`` of three partitions, with a coordinator that a test speaks for."""

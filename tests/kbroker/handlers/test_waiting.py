@@ -42,6 +42,11 @@ class State:
     replicas: tuple[int, ...] = (1, 2)
     in_sync_replicas: tuple[int, ...] = (1, 2)
 
+    @property
+    def partition_epoch(self) -> int:
+        """Rises as replicas are added, and as they leave the in-sync set."""
+        return 2 * len(self.replicas) - len(self.in_sync_replicas)
+
 
 class Setting:
     """Handlers on two partitions of topic ``t`` whose other replica never fetches."""

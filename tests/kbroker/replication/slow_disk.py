@@ -35,6 +35,11 @@ class State:
     replicas: tuple[int, ...] = (NODE,)
     in_sync_replicas: tuple[int, ...] = (NODE,)
 
+    @property
+    def partition_epoch(self) -> int:
+        """Rises as replicas are added, and as they leave the in-sync set."""
+        return 2 * len(self.replicas) - len(self.in_sync_replicas)
+
 
 class SlowWorld:
     """What takes time begins at once and goes on when ``proceed`` is called; with ``is_fast`` it does not wait."""

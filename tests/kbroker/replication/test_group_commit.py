@@ -439,9 +439,13 @@ async def test_too_few_replicas_left_when_it_is_committed(tmp_path: Path) -> Non
     async with slow_disk(tmp_path) as (disk, nursery):
         [partition] = disk.lead(State(replicas=(1, 2), in_sync_replicas=(1, 2)), min_in_sync=2)
         outcomes: list[ErrorCode] = []
+        disk.world.is_fast = False
         disk.produce(nursery, partition, outcomes)
         await wait_all_tasks_blocked()
+        partition.follower_fetched(2, -1, offset=1, log_start_offset=0)
+        assert partition.high_watermark == 1
         disk.lead(State(replicas=(1, 2), in_sync_replicas=(1,)), min_in_sync=2)
+        disk.world.stop_waiting()
         await wait_all_tasks_blocked()
         assert outcomes == [ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND]
 

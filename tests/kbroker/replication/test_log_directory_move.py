@@ -32,6 +32,7 @@ NAME = TopicPartition("orders", 0)
 class State:
     leader = 1
     leader_epoch = 0
+    partition_epoch = 0
     replicas = (1,)
     in_sync_replicas = (1,)
 

@@ -34,6 +34,11 @@ class State:
     replicas: tuple[int, ...] = (NODE,)
     in_sync_replicas: tuple[int, ...] = (NODE,)
 
+    @property
+    def partition_epoch(self) -> int:
+        """Rises as replicas are added, and as they leave the in-sync set."""
+        return 2 * len(self.replicas) - len(self.in_sync_replicas)
+
 
 class Replicas:
     """A replica manager on two log directories."""
@@ -103,7 +108,7 @@ def test_acks_all_needs_min_insync_replicas_as_far_as_there_are_replicas(replica
     assert code_of(refused) is ErrorCode.NOT_ENOUGH_REPLICAS
     assert partition.log_end_offset == 0
     partition.append_as_leader(batch(b"a"), required_acks=1)
-    replicas.apply(State(), min_in_sync=2)
+    replicas.apply(State(leader_epoch=1), min_in_sync=2)
     partition.append_as_leader(batch(b"b"), required_acks=-1)
 
 
@@ -234,7 +239,7 @@ def test_logs_that_the_metadata_does_not_know_are_set_aside(replicas: Replicas) 
     stray = Path(replicas.manager.leader("stray", 0).log.directory)
     again = replicas.new_manager()
     again.apply_topic("t", TOPIC_ID, [(0, State())], config=LogConfig(), min_in_sync_replicas=1)
-    again.set_aside_strays()
+    again.remove_strays(lambda topic, topic_id: False)
     assert known.exists()
     assert not stray.exists()
     assert [path.name for path in stray.parent.iterdir() if path.name.endswith("-stray")]

@@ -1,0 +1,145 @@
+"""Whether this broker may lead, and what its replicas are worth: what it knows of itself that the cluster must know.
+
+A broker may lead as long as no other can believe it to be gone (``BrokerSession.is_secure``):
+
+    SECURE    it leads what the metadata gives it
+      | the session could not be renewed in time: the store is out of reach, or the process stood still
+    INSECURE  partitions answer NOT_LEADER_OR_FOLLOWER, nothing is acknowledged, no coordinator is served here
+      | renewed, or registered anew
+      +--> SECURE, and the coordinators are loaded anew: others may have written to their partitions
+
+A replica is unfit when its disk has less than it once had: its log directory failed, is a new one, or ends before
+what a checkpoint vouches for. It leaves the in-sync set before the broker registers, so that it is never elected
+where a good replica could be, and fetches what it lacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+import trio
+
+from kbroker.config.broker_config import BrokerConfig
+from kbroker.metadata.image import ClusterImage
+from kbroker.metadata.membership import BrokerSession
+from kbroker.replication.ports import Standing
+from storage.log_manager import LogManager
+from storage.topic_partition import TopicPartition
+from wire.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+PartitionKey = tuple[uuid.UUID, int]
+ThingT = TypeVar("ThingT")
+
+_LOOK_S: Final = 1.0
+_LOOK_WHILE_INSECURE_S: Final = 0.05
+_RETRY_S: Final = 0.25
+
+
+class World(Protocol):
+    """The part of the World that is used here."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+def standing_of(
+    config: BrokerConfig, world: World, image: Callable[[], ClusterImage], is_secure: Callable[[], bool]
+) -> Standing:
+    """How replication sees this broker and the others."""
+
+    def may_join(node_id: int, broker_epoch: int) -> bool:
+        broker = image().brokers.get(node_id)
+        return broker is not None and broker.is_active and broker_epoch in (-1, broker.broker_epoch)
+
+    return Standing(
+        monotonic=world.monotonic,
+        may_lead=is_secure,
+        may_join=may_join,
+        lag_time_max_s=lambda: config.replica_lag_time_max_ms / 1000,
+    )
+
+
+async def watch_session(session: BrokerSession, world: World, on_change: Callable[[bool], None]) -> None:
+    """Tell for ever when the session becomes insecure (False) and secure again (True)."""
+    was_secure = True
+    while True:
+        is_secure = session.is_secure()
+        if is_secure != was_secure:
+            was_secure = is_secure
+            if is_secure:
+                logger.info("broker %d leads again", session.registration.node_id)
+            else:
+                logger.error(
+                    "broker %d could not renew its session in time: it leads nothing until it has",
+                    session.registration.node_id,
+                )
+            on_change(is_secure)
+        if is_secure:
+            await world.sleep(min(max(session.secure_until - world.monotonic(), 0.001), _LOOK_S))
+        else:
+            await world.sleep(_LOOK_WHILE_INSECURE_S)
+
+
+def unfit_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> list[PartitionKey]:
+    """This broker's replicas that count as in sync or eligible and do not have on disk what they once had.
+
+    A partition's only replica is never unfit: there is no better one.
+    """
+    unfit: list[PartitionKey] = []
+    for topic, index, state in image.partitions_of(node_id):
+        if len(state.replicas) == 1:
+            continue
+        if node_id not in (*state.in_sync_replicas, *state.eligible_leader_replicas):
+            continue
+        name = TopicPartition(topic.name, index)
+        log = logs.get(name)
+        if log is None:
+            # A partition that nothing ever happened to may just have been created when the broker went down.
+            is_lost = logs.is_offline(name) or logs.has_new_directory or state.state_revision != 0
+        else:
+            is_lost = name in logs.shortened or log.topic_id != topic.topic_id
+        if is_lost:
+            unfit.append((topic.topic_id, index))
+    return unfit
+
+
+class Reports(Generic[ThingT]):
+    """Tells the metadata store of things that have happened to this broker, until the store has them."""
+
+    def __init__(
+        self,
+        what: str,
+        report: Callable[[Sequence[ThingT]], Awaitable[None]],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """``report`` may raise ApiError, and is then called again; ``what`` they are is for the log."""
+        self._what = what
+        self._report = report
+        self._sleep = sleep
+        self._pending: dict[ThingT, None] = {}
+        self._woken = trio.Event()
+
+    def add(self, things: Iterable[ThingT]) -> None:
+        self._pending.update(dict.fromkeys(things))
+        self._woken.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken = trio.Event()
+            while self._pending:
+                things = list(self._pending)
+                try:
+                    await self._report(things)
+                except ApiError as error:
+                    logger.warning("%s cannot be reported yet: %s", self._what, error)
+                    await self._sleep(_RETRY_S)
+                else:
+                    for thing in things:
+                        self._pending.pop(thing, None)
