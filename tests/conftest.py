@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import etcd_process
 from tests.broker_process import BrokerProcess
 
 # A busy machine makes single examples slow; what a whole test may take is pytest's business.
@@ -127,3 +128,12 @@ def kbroker_itself(external_bootstrap_server: str | None, broker_command: tuple[
 def unique_name() -> UniqueName:
     """Names for topics and groups that no other run or case has."""
     return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[etcd_process.EtcdCluster]:
+    """An etcd of one member that many cases share, each under a key prefix of its own."""
+    if etcd_process.MISSING is not None:
+        pytest.skip(etcd_process.MISSING)
+    with etcd_process.running_etcd(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster
