@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.kbroker-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench bench-quick kill sim container clean
+.PHONY: help run test lint format bench bench-quick kill chaos sim container clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ bench-quick: $(READY) ## the same, shorter and noisier
 kill: $(READY) ## kill -9 the broker twenty times under load, then with transactions, and check every record
 	$(BIN)/python -m tests.kill --kills 20 --seed 1
 	$(BIN)/python -m tests.kill --transactions --kills 20 --seed 1
+
+chaos: $(READY) ## two minutes of killed, paused and cut-off brokers under load, and a check of every record (root, etcd)
+	$(BIN)/python -m tests.chaos --minutes 2 --seed 1
 
 sim: $(READY) ## 2,000 lives of a log on a simulated disk that loses power, fails and fills up
 	$(BIN)/python -m tests.sim storage --seeds 0:2000

@@ -250,6 +250,7 @@ class Broker:
         background.start_soon(parts.resignations.run)
         background.start_soon(parts.deletions.run)
         background.start_soon(self._stand_for_controller, parts)
+        parts.standing_changed(True)  # coordinators could not be loaded before there was a session
         background.start_soon(watch_session, session, self._world, parts.standing_changed)
         await background.start(parts.server.run)
 

@@ -15,6 +15,7 @@ from kbroker.adapters import (
     ImageCoordinators,
     ImageTopicCatalog,
     InSyncAlterations,
+    KnownLeaders,
     LogStartOffsetKeeper,
     StoredLogDirectories,
     cordoned_directories,
@@ -36,7 +37,9 @@ from kbroker.coordination.group.service import GroupCoordinator
 from kbroker.coordination.transaction.producer_ids import ProducerIds
 from kbroker.coordination.transaction.service import TransactionCoordinator
 from kbroker.handlers.api_versions import ApiVersionsHandlers
+from kbroker.handlers.brokers import BrokerHandlers
 from kbroker.handlers.configs import ConfigHandlers
+from kbroker.handlers.elections import ElectionHandlers
 from kbroker.handlers.features import FeatureHandlers
 from kbroker.handlers.fetch import FetchHandlers
 from kbroker.handlers.fetch_session import FetchSessions
@@ -46,9 +49,12 @@ from kbroker.handlers.groups import GroupHandlers
 from kbroker.handlers.log_dirs import LogDirHandlers
 from kbroker.handlers.metadata import MetadataHandlers
 from kbroker.handlers.offsets import OffsetHandlers
+from kbroker.handlers.partition_states import PartitionStateHandlers
 from kbroker.handlers.produce import ProduceHandlers
 from kbroker.handlers.producer_ids import ProducerIdHandlers
 from kbroker.handlers.producers import ProducerHandlers
+from kbroker.handlers.quorum import QuorumHandlers
+from kbroker.handlers.reassignments import ReassignmentHandlers
 from kbroker.handlers.table import HandlerTable
 from kbroker.handlers.topics import TopicHandlers
 from kbroker.handlers.transaction_markers import TransactionMarkerHandlers
@@ -178,6 +184,7 @@ class BrokerParts:
             on_partitions_offline=self._partitions_offline,
             commits=self.commits,
             standing=standing_of(config, world, self.image, self.is_secure),
+            is_known=lambda topic, index: self.image().partition(topic, index) is not None,
         )
         self.peers = Peers(node_id=config.node_id, world=world, current_image=self.image, settings=config)
         self.fetchers = ReplicaFetchers(
@@ -304,8 +311,11 @@ class BrokerParts:
             random=world.random,
             topic_name=replicas.topic_name,
         )
+        hints = KnownLeaders(config.node_id, replicas, self.image)
         self.table.register(
-            ProduceHandlers(partitions=replicas, verifier=verifier, settings=config, world=world),
+            ProduceHandlers(
+                partitions=replicas, verifier=verifier, settings=config, world=world, leader_hints=hints
+            ),
             ProducerHandlers(partitions=replicas),
             self.markers,
             FetchHandlers(
@@ -314,6 +324,7 @@ class BrokerParts:
                 fetch_bytes_max=lambda: config.fetch_max_bytes,
                 clock_ms=world.wall_clock_ms,
                 racks=BrokerRacks(config, self.image).if_wanted,
+                leader_hints=hints,
                 replica_quota=self._replication_quota(lambda: config.leader_replication_throttled_rate),
             ),
             OffsetHandlers(
@@ -355,4 +366,9 @@ class BrokerParts:
                 logger_levels=LoggerLevels(),
                 validate_topic_name=validate_topic_name,
             ),
+            BrokerHandlers(controller=controller),
+            ElectionHandlers(controller=controller),
+            PartitionStateHandlers(controller=controller),
+            QuorumHandlers(current_image=self.image, clock_ms=self.world.wall_clock_ms),
+            ReassignmentHandlers(controller=controller),
         )

@@ -26,6 +26,7 @@ from kbroker.handlers.fetch_answers import (
     tell_divergence,
 )
 from kbroker.handlers.fetch_session import Fetch, FetchSessions, FetchTarget, PartitionData, replica_of
+from kbroker.handlers.leader_hints import FETCH_HINTS_SINCE, LED_ELSEWHERE, LeaderHints, ResponseHints
 from kbroker.handlers.ports import LeaderPartition, Partitions
 from kbroker.handlers.replica_fetch import ReplicaFetches, ReplicationQuota
 from kbroker.handlers.table import RequestContext, handles
@@ -63,9 +64,13 @@ class FetchHandlers:
         clock_ms: Callable[[], int],
         racks: Callable[[], Racks | None] = lambda: None,
         replica_quota: ReplicationQuota | None = None,
+        leader_hints: LeaderHints | None = None,
     ) -> None:
-        """``racks``: in which racks brokers are, if consumers are to read in their own (``replica.selector.class``)."""
+        """Without ``leader_hints`` nobody is told who leads what is not led here.
+
+        ``racks``: in which racks brokers are, if consumers are to read in their own (``replica.selector.class``)."""
         self._racks = racks
+        self._leader_hints = leader_hints
         self._replica_fetches = ReplicaFetches(
             partitions=partitions,
             tells_watermarks_at_once=lambda: racks() is not None,
@@ -96,7 +101,10 @@ class FetchHandlers:
             give_back(answers)
             return FetchResponse(error_code=ErrorCode.UNSUPPORTED_VERSION)
         sent = fetch.answers_to_send(answers)
-        return FetchResponse(session_id=fetch.session_id, responses=by_topic(sent))
+        response = FetchResponse(session_id=fetch.session_id, responses=by_topic(sent))
+        if context.api_version >= FETCH_HINTS_SINCE and self._leader_hints is not None:
+            _add_hints(response, sent, ResponseHints(self._leader_hints, context))
+        return response
 
     async def _read_for_consumer(self, request: FetchRequest, fetch: Fetch, api_version: int) -> Answers:
         reader = _FetchReader(
@@ -107,6 +115,18 @@ class FetchHandlers:
         except BaseException:
             reader.give_back()
             raise
+
+
+def _add_hints(response: FetchResponse, sent: Answers, hints: ResponseHints) -> None:
+    """Tell who leads the partitions that are not led here (KIP-951)."""
+    for target, answer in sent:
+        if answer.error_code and answer.error_code in LED_ELSEWHERE:
+            leader = hints.leader_of(target.topic, target.index)
+            if leader is not None:
+                answer.current_leader = PartitionData.LeaderIdAndEpoch(
+                    leader_id=leader[0], leader_epoch=leader[1]
+                )
+    response.node_endpoints = [FetchResponse.NodeEndpoint(**node._asdict()) for node in hints.nodes.values()]
 
 
 class _FetchReader:

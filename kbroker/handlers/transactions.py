@@ -127,8 +127,8 @@ class TransactionHandlers:
                 partitions,
                 verify_only=transaction.verify_only,
                 transaction_version=_TRANSACTIONS_V2 if version >= _BATCHED_SINCE else _CLASSIC,
-                is_patient=version
-                < _BATCHED_SINCE,  # a broker comes again, and has other questions meanwhile
+                # A broker comes again by itself, and has other questions that wait meanwhile.
+                is_patient=version < _BATCHED_SINCE,
             )
             if not transaction.verify_only:
                 return _topic_results(

@@ -196,6 +196,19 @@ class ClusterImage(NamedTuple):
         broker = self.brokers.get(node_id)
         return broker is not None and broker.is_active
 
+    def was_away(self, topic: TopicImage, state: PartitionState, node_id: int) -> bool:
+        """Whether the broker has restarted, or lost its session, since this state of the partition was written.
+
+        Then the state is about its earlier life: it must not lead in that leader epoch, and does not count as in
+        sync; the controller is about to say so. Never so for a partition's only replica.
+        """
+        broker = self.brokers.get(node_id)
+        return (
+            broker is not None
+            and broker.created_revision > (state.state_revision or topic.revision)
+            and len(state.replicas) > 1
+        )
+
     @property
     def controller_id(self) -> int:
         """The broker to send admin requests to, -1 if there is none.

@@ -80,12 +80,6 @@ class AlterPartitionChange:
     is_recovering: bool = False
 
 
-def is_newer(image: ClusterImage, topic: TopicImage, state: PartitionState, node_id: int) -> bool:
-    """Whether the broker registered after the state was written (see the module's docstring)."""
-    broker = image.brokers.get(node_id)
-    return broker is not None and broker.created_revision > (state.state_revision or topic.revision)
-
-
 def settle(
     image: ClusterImage,
     topic: TopicImage,
@@ -98,7 +92,6 @@ def settle(
 
     ``unfit``: see ``elections.Change``.
     """
-    is_alone = len(state.replicas) == 1
     gone: list[int] = []
     leaving: list[int] = []
     for node_id in state.in_sync_replicas:
@@ -107,7 +100,7 @@ def settle(
             gone.append(node_id)
         elif broker.in_controlled_shutdown:
             leaving.append(node_id)
-        elif not is_alone and broker.created_revision > (state.state_revision or topic.revision):
+        elif image.was_away(topic, state, node_id):
             gone.append(node_id)
     if not gone and not leaving and not unfit and _is_in_order(state, rules):
         return None
@@ -127,7 +120,7 @@ def settle(
             rules.min_in_sync_replicas,
             in_sync_replicas=in_sync,
             unfit=unfit,
-            may_return=is_alone and is_newer(image, topic, state, state.replicas[0]),
+            may_return=_may_return(image, state),
         ),
     )
 
@@ -137,6 +130,12 @@ def settled(
 ) -> PartitionState:
     """What other decisions about the partition start from, so that none is made on a state out of date."""
     return settle(image, topic, state, rules) or state
+
+
+def _may_return(image: ClusterImage, state: PartitionState) -> bool:
+    """Whether the broker of a partition's only replica has restarted since that lost its log."""
+    broker = image.brokers.get(state.replicas[0])
+    return len(state.replicas) == 1 and broker is not None and broker.created_revision > state.state_revision
 
 
 def _is_in_order(state: PartitionState, rules: TopicRules) -> bool:
@@ -163,7 +162,7 @@ def alter_partition(
     """
     _check_proposal(topic, state, node_id, change)
     # It has been away: a new leader is elected, perhaps it again, and only the new epoch counts.
-    if is_newer(image, topic, state, node_id) and len(state.replicas) > 1:
+    if image.was_away(topic, state, node_id):
         raise ApiError(
             ErrorCode.NEW_LEADER_ELECTED, "The leader's registration is newer than its leadership."
         )
@@ -220,7 +219,7 @@ def _ineligibility(
         broker_epoch == UNKNOWN_BROKER_EPOCH
         and replica != state.leader
         and replica in state.in_sync_replicas
-        and is_newer(image, topic, state, replica)
+        and image.was_away(topic, state, replica)
     ):
         return "has restarted since it was in sync"
     return None
@@ -283,8 +282,7 @@ def reason_to_settle(
     reasons = [
         _reason_of_absence(image, node_id)
         for node_id in before.in_sync_replicas
-        if node_id not in after.in_sync_replicas
-        or (len(before.replicas) > 1 and is_newer(image, topic, before, node_id))
+        if node_id not in after.in_sync_replicas or image.was_away(topic, before, node_id)
     ]
     if reasons:
         return ", ".join(reasons)

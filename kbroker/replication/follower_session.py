@@ -14,7 +14,8 @@ Each followed partition is in one of these states:
     TO ASK with unsynced records --build--> UNSYNCED --synced--> TO ASK
 
 The session as a whole: epoch 0 names everything and is answered with an id; then only differences are sent. After
-a broken connection, or when the leader has forgotten the session, it begins again at 0.
+a broken connection, or when the leader has forgotten the session, it begins again at 0. So it does when this broker
+has registered anew: what it vouched for in its former life counts for nothing any more.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class FollowerSession:
         self._in_hand: dict[PartitionKey, _Asked] = {}
         self._session_id = _NO_SESSION
         self._session_epoch = _INITIAL_EPOCH
+        self._told_broker_epoch = _NO_EPOCH
 
     def __len__(self) -> int:
         return len(self._followed)
@@ -143,10 +145,12 @@ class FollowerSession:
 
     def build(self, limits: Limits, now: float) -> FetchRequest | None:
         """The next request; None while there is nothing that could be asked for."""
+        broker_epoch = self._broker_epoch()
+        if broker_epoch != self._told_broker_epoch:
+            self._told_broker_epoch = broker_epoch
+            self.restart()
         request = FetchRequest(
-            replica_state=FetchRequest.ReplicaState(
-                replica_id=self._node_id, replica_epoch=self._broker_epoch()
-            ),
+            replica_state=FetchRequest.ReplicaState(replica_id=self._node_id, replica_epoch=broker_epoch),
             max_wait_ms=limits.wait_max_ms,
             min_bytes=limits.bytes_min,
             max_bytes=limits.bytes_max,

@@ -8,6 +8,9 @@ One batch is under way at a time; what is proposed meanwhile goes with the next.
     INELIGIBLE_REPLICA, INVALID_REQUEST, UNKNOWN_TOPIC_OR_PARTITION
                                              refused: the recorded set stands, and may be proposed against anew
     anything else, and no answer             perhaps done, perhaps not: proposed again after a pause
+
+A follower that has caught up while it may not join yet (another change is pending, this broker does not know of its
+registration) is looked at again and again, for ``replica.lag.time.max.ms``, and after that now and then.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from wire.errors import ApiError, ErrorCode
 logger = logging.getLogger(__name__)
 
 RETRY_S: Final = 0.05
+_LOOK_AGAIN_FIRST_S: Final = 0.1
+_LOOK_AGAIN_S: Final = 1.0
 _BATCH_MAX: Final = 1000
 
 _BEHIND: Final = frozenset(
@@ -58,16 +63,24 @@ class InSyncChanges:
         self._sleep = sleep
         self._wanted: dict[Partition, None] = {}
         self._woken = trio.Event()
+        self._undecided: dict[Partition, None] = {}
+        self._undecided_woken = trio.Event()
 
     def request(self, partition: Partition) -> None:
         """The partition has a proposal (``Partition.in_sync_proposal``)."""
         self._wanted[partition] = None
         self._woken.set()
 
+    def look_again(self, partition: Partition) -> None:
+        """A follower of the partition may be ready to join before long (``Partition.propose_joining``)."""
+        self._undecided[partition] = None
+        self._undecided_woken.set()
+
     async def run(self) -> None:
         """Work for ever; proposals of earlier are brought forward first."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_lag)
+            nursery.start_soon(self._watch_undecided)
             while True:
                 await self._woken.wait()
                 self._woken = trio.Event()
@@ -80,6 +93,19 @@ class InSyncChanges:
             await self._sleep(self._lag_time_max_s() / 2)
             for partition in self._partitions():
                 partition.drop_lagging()
+                partition.propose_joining()
+
+    async def _watch_undecided(self) -> None:
+        while True:
+            await self._undecided_woken.wait()
+            self._undecided_woken = trio.Event()
+            pause_s = _LOOK_AGAIN_FIRST_S
+            while self._undecided:
+                await self._sleep(pause_s)
+                pause_s = min(pause_s * 2, _LOOK_AGAIN_S)
+                for partition in list(self._undecided):
+                    if not partition.propose_joining():
+                        del self._undecided[partition]
 
     async def _bring_forward(self) -> None:
         batch: dict[Partition, InSyncProposal] = {}
@@ -113,6 +139,8 @@ class InSyncChanges:
             return False
         if not isinstance(answer, ApiError):
             partition.proposal_settled(proposal, answer)
+            if partition in self._undecided:
+                partition.propose_joining()
             return True
         if answer.code in _BEHIND:
             logger.info("%r is behind the metadata: %s", partition, answer)

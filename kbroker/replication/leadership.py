@@ -77,6 +77,9 @@ class Follower:
         self._leader_end_when_fetched = leader_end_offset
         self._fetched_at = now
 
+    def has_fetched_since(self, time: float) -> bool:
+        return self._fetched_at >= time
+
     def is_caught_up(self, leader_end_offset: int, now: float, lag_time_max_s: float) -> bool:
         return self.log_end_offset == leader_end_offset or now - self.caught_up_at <= lag_time_max_s
 
@@ -145,12 +148,21 @@ class Leadership:
         self.pending = None
         self.maximal_in_sync = frozenset(self.in_sync_replicas)
 
+    def has_caught_up(self, follower: Follower, high_watermark: int) -> bool:
+        """Whether a follower out of sync has all that it needs to be in sync."""
+        return follower.node_id not in self.in_sync_replicas and follower.log_end_offset >= max(
+            high_watermark, self.epoch_start_offset
+        )
+
     def is_ready_to_join(self, follower: Follower, high_watermark: int, standing: Standing) -> bool:
-        """Whether to propose that a follower be in sync from now on."""
+        """Whether to propose that a follower be in sync from now on.
+
+        Not one that has not registered yet: nobody could tell its next life, with another disk perhaps, from this one.
+        """
         return (
             self.pending is None
-            and follower.node_id not in self.in_sync_replicas
-            and follower.log_end_offset >= max(high_watermark, self.epoch_start_offset)
+            and follower.broker_epoch >= 0
+            and self.has_caught_up(follower, high_watermark)
             and standing.may_join(follower.node_id, follower.broker_epoch)
         )
 

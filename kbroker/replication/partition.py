@@ -64,6 +64,10 @@ class InSyncChanges(Protocol):
         """The partition has a proposal; ask it for that soon."""
         ...
 
+    def look_again(self, partition: Partition) -> None:
+        """A follower has caught up and may not join just now; see ``Partition.propose_joining`` soon."""
+        ...
+
 
 class ReplicaWatcher(Protocol):
     """A follower's fetch session that has this partition in it."""
@@ -163,6 +167,7 @@ class Partition:
             return False
         is_new_leader = self.state is not ReplicaState.LEADER
         begins = is_new_leader or state.leader_epoch > self.leader_epoch
+        was_pending = self.leadership.pending is not None
         if begins:
             self._announce_epoch(state.leader_epoch)
             self.leadership.begin_epoch(
@@ -176,6 +181,8 @@ class Partition:
             self._flush_due_offset = self._refused_offset = 0
         elif not self.leadership.update(state):
             return False
+        elif was_pending and self._in_sync_changes is not None:
+            self._in_sync_changes.look_again(self)
         self._advance_high_watermark()
         # Who waits for acknowledgements must learn of a smaller set, and whether it is large enough.
         self._notify()
@@ -450,12 +457,37 @@ class Partition:
         follower.fetched(
             offset, log_start_offset, broker_epoch, self.log.log_end_offset, self._standing.monotonic()
         )
-        if self.leadership.is_ready_to_join(follower, self.log.high_watermark, self._standing):
-            self._propose((*self.in_sync_replicas, node_id), f"broker {node_id} has caught up")
+        if self.leadership.has_caught_up(follower, self.log.high_watermark):
+            self._propose_one(follower)
         if offset != before:
             self._advance_high_watermark()
         if log_start_offset != start_before:
             self.progress.notify()
+
+    def _propose_one(self, follower: Follower) -> None:
+        if self.leadership.is_ready_to_join(follower, self.log.high_watermark, self._standing):
+            self._propose(
+                (*self.in_sync_replicas, follower.node_id), f"broker {follower.node_id} has caught up"
+            )
+        elif self._in_sync_changes is not None:
+            # Its session names the partition again only when there is news of it, and there may be none for long.
+            self._in_sync_changes.look_again(self)
+
+    def propose_joining(self) -> bool:
+        """Propose a follower that has caught up and could not be proposed then; whether to look again soon."""
+        if self.state is not ReplicaState.LEADER:
+            return False
+        leadership, standing, high_watermark = self.leadership, self._standing, self.log.high_watermark
+        waiting = [
+            follower
+            for follower in leadership.followers.values()
+            if leadership.has_caught_up(follower, high_watermark)
+        ]
+        for follower in waiting:
+            if leadership.is_ready_to_join(follower, high_watermark, standing):
+                self._propose_one(follower)
+        since = standing.monotonic() - standing.lag_time_max_s()
+        return any(follower.has_fetched_since(since) for follower in waiting)
 
     def is_throttled_for(self, node_id: int) -> bool:
         """Whether what this follower fetches counts against the quota of leaders: one in sync never does."""
@@ -527,6 +559,8 @@ class Partition:
         elif proposal.partition_epoch == self.leadership.partition_epoch:
             self.leadership.settle()
             self._advance_high_watermark()
+            if self._in_sync_changes is not None:
+                self._in_sync_changes.look_again(self)
 
     # The leader, as its follower sees it
 

@@ -53,8 +53,11 @@ class ReplicaManager:
         on_partitions_offline: Callable[[Sequence[tuple[str, int]]], None] = lambda partitions: None,
         commits: GroupCommits | None = None,
         standing: Standing = ALONE,
+        is_known: Callable[[str, int], bool] = lambda topic, index: False,
     ) -> None:
-        """``on_no_directory_left`` is to end the broker; it must not raise, whoever noticed has to be answered.
+        """``is_known`` tells whether the cluster has a partition, here or elsewhere.
+
+        ``on_no_directory_left`` is to end the broker; it must not raise, whoever noticed has to be answered.
 
         ``on_partitions_offline`` is told the (topic, index) of a failed directory's partitions. Without
         ``commits`` acks=all does not wait for the disk. In a cluster, ``join_cluster`` comes before partitions do.
@@ -63,6 +66,7 @@ class ReplicaManager:
         self._on_partitions_offline = on_partitions_offline
         self._commits = commits
         self._standing = standing
+        self._is_known = is_known
         self._fetchers: Fetchers | None = None
         self._in_sync_changes: InSyncChanges | None = None
         self._node_id = node_id
@@ -90,6 +94,8 @@ class ReplicaManager:
         if partition is None:
             if self._log_manager.is_offline(TopicPartition(topic, index)):
                 raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
+            if self._is_known(topic, index):
+                raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)  # so that the client asks who has it
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         partition.ensure_leader()
         return partition

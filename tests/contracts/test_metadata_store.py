@@ -7,6 +7,7 @@ process see, and for those outside it the real one.
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -34,6 +35,12 @@ from kbroker.metadata.store import (
     StoreError,
     WatchBatch,
 )
+from tests.sim.cluster.agenda import Agenda
+from tests.sim.cluster.network import Latency, SimulatedNetwork
+from tests.sim.cluster.processes import Process
+from tests.sim.cluster.store import SimulatedStore, StoreServer
+from tests.sim.cluster.trace import Trace
+from tests.sim.coverage import Coverage
 
 LEASE_TTL_S = 2.0
 
@@ -66,6 +73,20 @@ async def in_etcd(request: pytest.FixtureRequest) -> AsyncIterator[MetadataStore
 
 
 @asynccontextmanager
+async def simulated(request: pytest.FixtureRequest) -> AsyncIterator[MetadataStore]:
+    """The cluster simulation's store, over a network without faults."""
+    agenda, generator, coverage = Agenda(), random.Random(0), Coverage()
+    trace = Trace(verbose=False, now=trio.current_time)
+    network = SimulatedNetwork(agenda, generator, trace, coverage, Latency(mean_s=0.0001))
+    server = StoreServer(agenda, generator, trio.current_time)
+    store = SimulatedStore(server, network, "client", Process("client"), generator, trace, coverage)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(agenda.run)
+        yield store
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def opened(path: str) -> AsyncIterator[EmbeddedMetadataStore]:
     # A thread would let the mock clock run ahead, so blocking calls are made in place.
     store = await EmbeddedMetadataStore.open(path, run_blocking=run_inline, monotonic=trio.current_time)
@@ -80,6 +101,7 @@ OpenStore = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Metada
 IMPLEMENTATIONS = [
     embedded_in_file,
     embedded_in_memory,
+    simulated,
     pytest.param(in_etcd, marks=pytest.mark.slow),
 ]
 

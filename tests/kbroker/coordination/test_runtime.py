@@ -450,7 +450,8 @@ class TestLoading:
             stage.log.append([Record(0, 0, b"n", b"1")])
         async with running(stage):
             stage.runtime.load(0, 1)
-            await trio.lowlevel.checkpoint()
+            while not stage.machine.numbers:
+                await trio.lowlevel.checkpoint()
             assert stage.runtime.state(0) is ShardState.LOADING
             stage.log.lose()  # the metadata has not told yet
             await settle()

@@ -157,5 +157,6 @@ async def test_nobody_is_sent_back_to_where_they_were_refused(subject: Subject) 
 
 async def test_other_errors_say_nothing_of_leaders(subject: Subject) -> None:
     subject.replicas.remove_topic("t")
+    subject.lead((2, 4), (2, 4))
     response = await subject.ask(12)
     assert told(response) == [(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, *NOBODY)] * 2

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 
 import trio
 
+from kbroker.config.resources import ConfigResourceType
+from kbroker.metadata import keys
 from kbroker.metadata.controller import Controller
 from kbroker.metadata.elected_controller import ElectedController
 from kbroker.metadata.embedded import IN_MEMORY, EmbeddedMetadataStore
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import ClusterImage, PartitionState
 from kbroker.metadata.membership import BrokerSession
-from kbroker.metadata.store import MetadataStore
-from tests.kbroker.metadata.cluster import Settings, broker, make_controller, new_topic, run_inline
+from kbroker.metadata.store import MetadataStore, Put
+from tests.kbroker.metadata.cluster import Settings, broker, make_controller, run_inline
 
 TIMEOUT_S = 9.0
 
@@ -122,20 +124,20 @@ class Members:
         return member
 
     async def create(
-        self,
-        name: str,
-        replicas: list[list[int]],
-        configs: Mapping[str, str] | None = None,
-        *,
-        through: int = 1,
+        self, name: str, replicas: list[list[int]], configs: Mapping[str, str] | None = None
     ) -> uuid.UUID:
-        topic = new_topic(name, assignments=list(enumerate(replicas)), configs=list((configs or {}).items()))
-        (result,) = await self[through].controller.create_topics([topic])
-        assert result.error_code == 0, result
+        """A topic with these replicas, all of them in sync, whatever the replication factors."""
+        topic_id = uuid.uuid4()
+        births = [keys.newborn_partition(tuple(node_ids), tuple(node_ids)) for node_ids in replicas]
+        operations = [Put(keys.topic_key(name), keys.encode_topic(name, topic_id, births))]
+        if configs:
+            resource = (ConfigResourceType.TOPIC, name)
+            operations.append(Put(keys.config_key(resource), keys.encode_config(configs)))
+        await self.store.transact([], operations)
         for member in self.by_node_id.values():
             if not member.scope.cancel_called:
                 await member.wait(lambda image: name in image.topics)
-        return result.topic_id
+        return topic_id
 
 
 @asynccontextmanager

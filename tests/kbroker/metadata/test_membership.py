@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import count
 
 import pytest
@@ -16,7 +16,13 @@ from kbroker.metadata import keys
 from kbroker.metadata.embedded import IN_MEMORY, EmbeddedMetadataStore
 from kbroker.metadata.image import BrokerRegistration
 from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure_features, new_cluster_id
-from kbroker.metadata.store import StoreUnavailableError
+from kbroker.metadata.store import (
+    Compare,
+    Delete,
+    Operation,
+    StoreUnavailableError,
+    TransactionResult,
+)
 from tests.kbroker.metadata.cluster import broker, run_inline
 from wire.errors import ApiError, ErrorCode
 
@@ -34,14 +40,25 @@ async def store() -> AsyncIterator[EmbeddedMetadataStore]:
     await opened.close()
 
 
-def session_of(store: EmbeddedMetadataStore, registration: BrokerRegistration) -> BrokerSession:
+def session_of(
+    store: EmbeddedMetadataStore, registration: BrokerRegistration, **options: object
+) -> BrokerSession:
     return BrokerSession(
         store=store,
         registration=registration,
         session_timeout_s=TIMEOUT_S,
         monotonic=trio.current_time,
         sleep=trio.sleep,
+        **options,
     )
+
+
+async def unreachable(*arguments: object) -> None:
+    raise StoreUnavailableError("no answer")
+
+
+async def hanging(*arguments: object) -> None:
+    await trio.sleep_forever()
 
 
 async def registered(store: EmbeddedMetadataStore, node_id: int) -> BrokerRegistration | None:
@@ -237,9 +254,6 @@ async def test_leaving_takes_the_registration_away_at_once(store: EmbeddedMetada
 async def test_leaving_while_the_store_is_away_is_no_error(
     store: EmbeddedMetadataStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def unreachable(lease_id: int) -> None:
-        raise StoreUnavailableError("no answer")
-
     session = session_of(store, broker(1))
     await session.register()
     monkeypatch.setattr(store, "revoke_lease", unreachable)
@@ -255,3 +269,306 @@ async def test_session_tells_the_revision_at_which_it_is_registered(store: Embed
     found = await store.get(keys.broker_key(1))
     assert found is not None
     assert session.revision == found.mod_revision
+
+
+# Whether the broker may act as a leader
+
+
+async def test_session_is_secure_from_registering_to_leaving(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    session = session_of(store, broker(1))
+    assert not session.is_secure()
+    await session.register()
+    assert session.is_secure()
+    await trio.sleep(TIMEOUT_S * 0.89)
+    assert session.is_secure()
+    await trio.sleep(TIMEOUT_S * 0.02)
+    # The lease has not ended yet, but might have by a clock that runs a little faster.
+    assert not session.is_secure()
+    assert await registered(store, 1) is not None
+
+
+async def test_session_is_insecure_before_anybody_can_believe_the_broker_gone(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(20.1)
+        monkeypatch.setattr(store, "keep_alive", hanging)
+        while session.is_secure():
+            await trio.sleep(0.01)
+        assert await registered(store, 1) is not None
+        insecure_at = trio.current_time()
+        while await registered(store, 1) is not None:
+            await trio.sleep(0.01)
+        assert TIMEOUT_S * 0.1 - 0.02 <= trio.current_time() - insecure_at <= TIMEOUT_S * 0.1 + 0.02
+        nursery.cancel_scope.cancel()
+
+
+async def test_renewal_after_the_margin_makes_secure_again(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[float] = []
+    session = session_of(store, broker(1), on_lost=lambda: lost.append(trio.current_time()))
+    epoch = await session.register()
+    keep_alive = store.keep_alive
+    monkeypatch.setattr(store, "keep_alive", unreachable)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(TIMEOUT_S * 0.95)
+        assert not session.is_secure()
+        monkeypatch.setattr(store, "keep_alive", keep_alive)
+        await trio.sleep(0.4)
+        assert session.is_secure()
+        nursery.cancel_scope.cancel()
+    assert (lost, session.broker_epoch) == ([], epoch)
+
+
+async def test_hanging_store_is_asked_again_and_again(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    begun: list[float] = []
+
+    async def hang(lease_id: int) -> None:
+        begun.append(trio.current_time())
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(store, "keep_alive", hang)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(TIMEOUT_S)
+        nursery.cancel_scope.cancel()
+    assert len([time for time in begun if time < TIMEOUT_S * 0.9]) >= 3
+
+
+@pytest.mark.parametrize(("interval_s", "renewals"), [(0.5, 18), (2.0, 4), (60.0, 4)])
+async def test_session_is_renewed_at_the_heartbeat_interval_but_four_times_a_lease(
+    store: EmbeddedMetadataStore,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    interval_s: float,
+    renewals: int,
+) -> None:
+    session = session_of(store, broker(1), heartbeat_interval_s=interval_s)
+    await session.register()
+    attempts = count()
+    keep_alive = store.keep_alive
+
+    async def counting(lease_id: int) -> None:
+        next(attempts)
+        await keep_alive(lease_id)
+
+    monkeypatch.setattr(store, "keep_alive", counting)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(TIMEOUT_S + 0.01)
+        nursery.cancel_scope.cancel()
+    assert next(attempts) == renewals
+
+
+async def test_session_with_a_store_in_the_same_process_is_secure_until_it_is_lost(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    store.leases_outlive_pauses = True
+    lost: list[bool] = []
+    session = session_of(store, broker(1), on_lost=lambda: lost.append(session.is_secure()))
+    await session.register()
+    await trio.sleep(TIMEOUT_S * 0.99)
+    assert session.is_secure()
+    await store.keep_alive(session.lease_id)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(3)
+        await store.revoke_lease(session.lease_id)
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    assert lost == [False]
+    assert session.is_secure()
+    await session.leave()
+    assert not session.is_secure()
+
+
+# Losing and taking over
+
+
+async def test_loss_is_told_before_the_broker_is_registered_anew(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    told: list[tuple[bool, int]] = []
+    session = session_of(
+        store, broker(1), on_lost=lambda: told.append((session.is_secure(), session.lease_id))
+    )
+    epoch = await session.register()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await store.revoke_lease(session.lease_id)
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    assert told == [(False, 0)]
+    assert session.broker_epoch > epoch
+    assert await registered(store, 1) == session.registration
+
+
+async def test_registration_that_an_administrator_took_away_is_lost(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    losses = count()
+    session = session_of(store, broker(1), on_lost=lambda: next(losses))
+    epoch = await session.register()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await store.transact([], [Delete(keys.broker_key(1))])
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    assert next(losses) == 1
+    assert session.broker_epoch > epoch
+    assert await registered(store, 1) == session.registration
+
+
+async def test_quick_restart_waits_for_the_lease_of_the_process_before(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    before = session_of(store, broker(1))
+    epoch = await before.register()
+    session = session_of(store, broker(1, incarnation_id=uuid.UUID(int=9)), registration_timeout_s=60)
+    begun = trio.current_time()
+    assert await session.register() > epoch
+    assert TIMEOUT_S <= trio.current_time() - begun < TIMEOUT_S + 1
+    assert await registered(store, 1) == session.registration
+
+
+async def test_node_id_that_stays_in_use_is_refused_in_the_end(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    other = session_of(store, broker(1))
+    await other.register()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.run)
+        session = session_of(store, broker(1, incarnation_id=uuid.UUID(int=9)), registration_timeout_s=30)
+        begun = trio.current_time()
+        with pytest.raises(ApiError) as raised:
+            await session.register()
+        assert raised.value.code == ErrorCode.DUPLICATE_BROKER_REGISTRATION
+        assert 30 <= trio.current_time() - begun < 31
+        nursery.cancel_scope.cancel()
+
+
+async def test_node_id_that_another_took_meanwhile_ends_the_session(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    session = session_of(store, broker(1), registration_timeout_s=5)
+    await session.register()
+    await store.revoke_lease(session.lease_id)
+    other = session_of(store, broker(1, incarnation_id=uuid.UUID(int=9)))
+    await other.register()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.run)
+        with trio.fail_after(20), pytest.raises(ApiError) as raised:
+            await session.run()
+        assert raised.value.code == ErrorCode.DUPLICATE_BROKER_REGISTRATION
+        nursery.cancel_scope.cancel()
+    assert not session.is_secure()
+
+
+async def test_registering_waits_for_the_store(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant_lease = store.grant_lease
+    monkeypatch.setattr(store, "grant_lease", unreachable)
+    session = session_of(store, broker(1), registration_timeout_s=10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.register)
+        await trio.sleep(5)
+        monkeypatch.setattr(store, "grant_lease", grant_lease)
+    assert session.is_secure()
+    monkeypatch.setattr(store, "grant_lease", unreachable)
+    with pytest.raises(StoreUnavailableError):
+        await session_of(store, broker(2), registration_timeout_s=10).register()
+
+
+async def test_registration_whose_answer_was_lost_is_taken_up(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transact, failures = store.transact, [StoreUnavailableError("the answer is lost")]
+
+    async def silent(compares: Sequence[Compare], operations: Sequence[Operation]) -> TransactionResult:
+        result = await transact(compares, operations)
+        if failures:
+            raise failures.pop()
+        return result
+
+    monkeypatch.setattr(store, "transact", silent)
+    session = session_of(store, broker(1), registration_timeout_s=10)
+    await session.register()
+    assert await registered(store, 1) == session.registration
+    # The lease of the first attempt ends, and takes nothing along.
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(3 * TIMEOUT_S)
+        nursery.cancel_scope.cancel()
+    assert await registered(store, 1) == session.registration
+
+
+# Going
+
+
+async def test_controlled_shutdown_is_said_and_outlives_a_lost_session(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    assert await session.begin_controlled_shutdown(5)
+    found = await registered(store, 1)
+    assert found is not None
+    assert found.in_controlled_shutdown
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await store.revoke_lease(session.lease_id)
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    found = await registered(store, 1)
+    assert found is not None
+    assert found.in_controlled_shutdown
+
+
+async def test_controlled_shutdown_whose_answer_was_lost(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    transact, failures = store.transact, [StoreUnavailableError("the answer is lost")]
+
+    async def silent(compares: Sequence[Compare], operations: Sequence[Operation]) -> TransactionResult:
+        result = await transact(compares, operations)
+        if failures:
+            raise failures.pop()
+        return result
+
+    monkeypatch.setattr(store, "transact", silent)
+    assert await session.begin_controlled_shutdown(5)
+    found = await registered(store, 1)
+    assert found is not None
+    assert found.in_controlled_shutdown
+
+
+@pytest.mark.parametrize("failure", [unreachable, hanging])
+async def test_store_that_is_away_does_not_hold_up_going(
+    store: EmbeddedMetadataStore,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: object,
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    monkeypatch.setattr(store, "transact", failure)
+    monkeypatch.setattr(store, "revoke_lease", failure)
+    begun = trio.current_time()
+    assert not await session.begin_controlled_shutdown(5)
+    await session.leave()
+    assert trio.current_time() - begun <= 5 + TIMEOUT_S / 4 + 0.1
+    assert not session.is_secure()

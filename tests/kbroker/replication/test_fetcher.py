@@ -129,6 +129,9 @@ class NoChanges:
     def request(self, partition: Partition) -> None:
         self.requests.append(partition)
 
+    def look_again(self, partition: Partition) -> None:
+        return
+
 
 class Pair:
     """Broker 1 serves what it leads; broker 2 follows."""
@@ -358,6 +361,22 @@ async def test_a_follower_that_has_caught_up_is_proposed_for_the_in_sync_set(
         proposal = leader.in_sync_proposal()
         assert proposal is not None
         assert proposal.in_sync_replicas == ((1, -1), (2, 11))
+
+
+async def test_a_follower_that_registered_anew_tells_again_how_far_it_is(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with running_pair(tmp_path) as pair:
+        [leader] = pair.leader.apply(State(in_sync_replicas=(1,)))
+        pair.broker_epoch = -1
+        pair.follower.apply(State(in_sync_replicas=(1,)))
+        await trio.sleep(2)
+        assert leader.leadership.followers[2].log_end_offset == 0
+        assert not pair.changes.requests  # not before it has registered
+        for epoch in (11, 17):
+            pair.broker_epoch = epoch
+            await pair.until(lambda epoch=epoch: leader.leadership.followers[2].broker_epoch == epoch)
+        assert pair.changes.requests == [leader]
 
 
 async def test_a_lost_leader_is_sought_until_it_is_there_again(
