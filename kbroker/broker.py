@@ -90,6 +90,7 @@ class Broker:
         self._wait_for_companions = wait_for_companions
         self._is_controlled = True
         self._office = trio.CancelScope()
+        self._watch = trio.CancelScope()
         self._parts: BrokerParts | None = None
         self._stop_requested = trio.Event()
         self._stopped = trio.Event()
@@ -251,7 +252,7 @@ class Broker:
         background.start_soon(parts.deletions.run)
         background.start_soon(self._stand_for_controller, parts)
         parts.standing_changed(True)  # coordinators could not be loaded before there was a session
-        background.start_soon(watch_session, session, self._world, parts.standing_changed)
+        background.start_soon(self._watch_standing, parts, session)
         await background.start(parts.server.run)
 
     async def _stand_for_controller(self, parts: BrokerParts) -> None:
@@ -259,6 +260,10 @@ class Broker:
             if self._wait_for_companions is not None:
                 await self._wait_for_companions()
             await parts.elected_controller.run()
+
+    async def _watch_standing(self, parts: BrokerParts, session: BrokerSession) -> None:
+        with self._watch:
+            await watch_session(session, self._world, parts.standing_changed)
 
     async def _stop(self, parts: BrokerParts, session: BrokerSession, membership: trio.CancelScope) -> None:
         config = self._config
@@ -277,6 +282,7 @@ class Broker:
         parts.groups.stop()
         await parts.server.stop(config.kbroker_shutdown_timeout_ms / 1000)
         membership.cancel()
+        self._watch.cancel()  # a session that is given back has not been lost
         await session.leave()
         # Closing works in another thread: nobody else may touch the logs by then.
         await parts.fetchers.stop()

@@ -67,7 +67,7 @@ from kbroker.metadata.elected_controller import ElectedController
 from kbroker.metadata.feature_decisions import SUPPORTED_FEATURES
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import BrokerRegistration, ClusterImage
-from kbroker.metadata.membership import BrokerSession
+from kbroker.metadata.membership import BrokerSession, lease_s
 from kbroker.metadata.store import NO_LEASE, MetadataStore
 from kbroker.metadata_publisher import MetadataPublisher
 from kbroker.peers import Peers
@@ -162,7 +162,7 @@ class BrokerParts:
                 ),
                 rack=config.broker_rack,
             ),
-            session_timeout_s=config.broker_session_timeout_ms / 1000,
+            session_timeout_s=lease_s(config.broker_session_timeout_ms),
             heartbeat_interval_s=config.broker_heartbeat_interval_ms / 1000,
             registration_timeout_s=config.initial_broker_registration_timeout_ms / 1000,
             monotonic=world.monotonic,

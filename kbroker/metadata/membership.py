@@ -68,6 +68,15 @@ async def ensure_features(store: MetadataStore, levels: Mapping[str, int]) -> di
         await store.transact([Compare(keys.FEATURES_KEY, ABSENT)], [Put(keys.FEATURES_KEY, value)])
 
 
+def lease_s(session_timeout_ms: int) -> float:
+    """The lease that makes a lost broker be gone within ``broker.session.timeout.ms``.
+
+    It is a second shorter: a store may count in whole seconds, and looks for leases that have run out now and then.
+    """
+    session_timeout_s = session_timeout_ms / 1000
+    return max(session_timeout_s - 1, session_timeout_s / 2)
+
+
 class BrokerSession:
     """One broker's registration under a lease, from ``register`` to ``leave``.
 

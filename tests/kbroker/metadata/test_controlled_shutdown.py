@@ -48,9 +48,9 @@ async def test_broker_on_its_own_goes_at_once_and_writes_nothing(autojump_clock:
     async with running_members(1) as members:
         await members.create("t", [[1]] * 5)
         await trio.sleep(0.5)
-        revision = members[1].image.revision
+        revision = (await members.store.range("")).revision
         assert await shut_down(members[1])
-        assert members[1].image.revision == revision
+        assert (await members.store.range("")).revision == revision
         await members[1].leave()
         await members.start(1)
         await trio.sleep(0.5)

@@ -556,6 +556,22 @@ async def test_controlled_shutdown_whose_answer_was_lost(
     assert found.in_controlled_shutdown
 
 
+async def test_controlled_shutdown_that_begins_while_the_session_is_lost(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock
+) -> None:
+    session = session_of(store, broker(1))
+    await session.register()
+    await store.revoke_lease(session.lease_id)
+    assert not await session.begin_controlled_shutdown(5)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    found = await registered(store, 1)
+    assert found is not None
+    assert found.in_controlled_shutdown
+
+
 @pytest.mark.parametrize("failure", [unreachable, hanging])
 async def test_store_that_is_away_does_not_hold_up_going(
     store: EmbeddedMetadataStore,
