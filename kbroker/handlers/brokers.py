@@ -34,5 +34,7 @@ class BrokerHandlers:
         try:
             await self._controller.unregister_broker(request.broker_id)
         except ApiError as error:
-            return UnregisterBrokerResponse(error_code=error.code, error_message=error.message)
+            return UnregisterBrokerResponse(
+                error_code=error.code, error_message=error.message or error.code.description
+            )
         return UnregisterBrokerResponse(error_message=None)

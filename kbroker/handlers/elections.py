@@ -67,6 +67,10 @@ def _results(outcome: Mapping[_TopicPartition, ApiError | None]) -> list[_TopicR
         topic.partition_result.append(
             _PartitionResult(partition_id=index, error_message=None)
             if error is None
-            else _PartitionResult(partition_id=index, error_code=error.code, error_message=error.message)
+            else _PartitionResult(
+                partition_id=index,
+                error_code=error.code,
+                error_message=error.message or error.code.description,
+            )
         )
     return list(topics.values())

@@ -19,6 +19,7 @@ from wire.errors import ErrorCode
 from wire.messages.quorum import DescribeQuorumRequest, DescribeQuorumResponse
 
 _TOPIC: Final = "__cluster_metadata"
+_NODES_SINCE: Final = 2
 
 _TopicResult = DescribeQuorumResponse.TopicData
 _PartitionResult = _TopicResult.PartitionData
@@ -91,7 +92,9 @@ class QuorumHandlers:
         return DescribeQuorumResponse(
             error_message=None,
             topics=[_TopicResult(topic_name=_TOPIC, partitions=[partition])],
-            nodes=[_node(node_id, broker, context) for node_id, broker in sorted(image.brokers.items())],
+            nodes=[_node(node_id, broker, context) for node_id, broker in sorted(image.brokers.items())]
+            if context.api_version >= _NODES_SINCE
+            else [],
         )
 
 

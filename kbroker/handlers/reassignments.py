@@ -90,7 +90,7 @@ class ReassignmentHandlers:
                 ),
             )
         except ApiError as error:
-            response.error_code, response.error_message = error.code, error.message
+            response.error_code, response.error_message = error.code, error.message or error.code.description
             outcome = dict.fromkeys(targets, error)
         response.responses = _results(outcome)
         return response
@@ -123,6 +123,10 @@ def _results(outcome: Mapping[_TopicPartition, ApiError | None]) -> list[_TopicR
         topics.setdefault(name, _TopicResult(name=name)).partitions.append(
             _PartitionResult(partition_index=index, error_message=None)
             if error is None
-            else _PartitionResult(partition_index=index, error_code=error.code, error_message=error.message)
+            else _PartitionResult(
+                partition_index=index,
+                error_code=error.code,
+                error_message=error.message or error.code.description,
+            )
         )
     return list(topics.values())

@@ -23,8 +23,8 @@ from kbroker.metadata.store import (
     KeyValue,
     Operation,
     Put,
-    StoreError,
     StoreFormatError,
+    StoreUnavailableError,
     TransactionResult,
 )
 
@@ -59,8 +59,11 @@ _LOGIN_MESSAGES: Final = ("invalid auth token", "user name is empty", "revision 
 _NO_LEADER: Final = "etcdserver: no leader"
 
 
-class EtcdRefusedError(StoreError):
-    """etcd will not do what it was asked for, and has done nothing. ``code`` is a gRPC status code."""
+class EtcdRefusedError(StoreUnavailableError):
+    """etcd will not do what it was asked for, and has done nothing. ``code`` is a gRPC status code.
+
+    As good as unavailable: a broker whose permissions were taken away waits until it has them again.
+    """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)

@@ -149,6 +149,9 @@ class EtcdWatch:
             if not is_silent:
                 self._take(self._decoder.feed(data))
                 return
+        except EtcdRefusedError as error:
+            await self._leave_stream()
+            await self._log_in_after(error, stream.token)
         except StoreUnavailableError:
             await self._leave_stream()
             self._gateway.pass_over(stream.endpoint)
@@ -156,9 +159,6 @@ class EtcdWatch:
             if self._breaks > self._gateway.endpoint_count:
                 self._breaks = 0
                 raise
-        except EtcdRefusedError as error:
-            await self._leave_stream()
-            await self._log_in_after(error, stream.token)
         except BaseException:
             # Cancelled while it read, the stream is of no more use.
             await self._leave_stream()

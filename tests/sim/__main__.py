@@ -1,20 +1,47 @@
-"""``python -m tests.sim storage --seeds A:B``: simulated lives, one for each seed from A up to (not including) B."""
+"""``python -m tests.sim storage|cluster --seeds A:B``: one simulated life for each seed from A up to (not including) B."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from typing import Protocol
 
 from tests.sim.coverage import Coverage
-from tests.sim.storage import STEPS, run_seed
+
+STORAGE, CLUSTER = "storage", "cluster"
+
+
+class Outcome(Protocol):
+    """What both simulations say of a seed."""
+
+    trace: int
+    coverage: Coverage
+    failure: str
+
+
+def run(arguments: argparse.Namespace, seed: int) -> Outcome:
+    # Imported here: who simulates storage need not wait for all of the broker, and the other way round.
+    if arguments.simulation == CLUSTER:
+        from tests.sim.cluster.simulation import run_seed as run_cluster
+
+        return run_cluster(seed, verbose=arguments.verbose)
+    from tests.sim.storage import STEPS
+    from tests.sim.storage import run_seed as run_storage
+
+    return run_storage(seed, steps=arguments.steps or STEPS, verbose=arguments.verbose)
+
+
+def replay(arguments: argparse.Namespace, seed: int) -> str:
+    steps = f" --steps {arguments.steps}" if arguments.steps else ""
+    return f"python -m tests.sim {arguments.simulation} --seeds {seed}{steps} --verbose"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("simulation", choices=["storage"])
+    parser.add_argument("simulation", choices=[STORAGE, CLUSTER])
     parser.add_argument("--seeds", default="0:200", help="A:B, or one seed")
-    parser.add_argument("--steps", type=int, default=STEPS, help="operations in one life")
+    parser.add_argument("--steps", type=int, help="operations in one life (storage only)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop early after this time")
     parser.add_argument("--failures", type=int, default=10, help="stop after so many failing seeds")
     parser.add_argument("--verbose", action="store_true", help="tell every step")
@@ -24,13 +51,13 @@ def main() -> int:
     coverage, failed, done = Coverage(), 0, 0
     began = time.monotonic()
     for seed in seeds:
-        outcome = run_seed(seed, steps=arguments.steps, verbose=arguments.verbose)
+        outcome = run(arguments, seed)
         coverage.add(outcome.coverage)
         done += 1
         if outcome.failure:
             failed += 1
             print(f"FAILED {outcome.failure}", flush=True)
-            print(f"  replay: python -m tests.sim storage --seeds {seed} --steps {arguments.steps} --verbose")
+            print(f"  replay: {replay(arguments, seed)}", flush=True)
         if arguments.verbose:
             print(f"seed {seed}: trace {outcome.trace:08x}")
         if failed >= arguments.failures or time.monotonic() - began > arguments.seconds:

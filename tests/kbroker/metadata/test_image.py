@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kbroker.metadata import keys
-from kbroker.metadata.image import ClusterImage, ControllerRegistration, PartitionState
+from kbroker.metadata.image import ClusterImage, ControllerRegistration, DeletedTopic, PartitionState
 from kbroker.metadata.image_update import difference, next_image, read_image
 from kbroker.metadata.store import Event, KeyDeleted, KeyPut, KeyRange, KeyValue
 from tests.kbroker.metadata.cluster import BROKER, TOPIC, broker, image_of
@@ -154,6 +154,48 @@ def test_state_of_a_partition_whose_topic_is_gone_is_ignored() -> None:
     image = applied([topic_put("a", A, 1, 1)], [KeyDeleted(keys.topic_key("a")), state_put(A, 0, BORN, 2)])
     assert image.topics == {}
     assert applied([state_put(B, 0, BORN, 1)]).topics == {}
+
+
+def test_registration_tells_when_it_was_written_and_when_it_came() -> None:
+    key, value = keys.broker_key(1), keys.encode_broker(broker(1))
+    image = applied([KeyPut(KeyValue(key, value, create_revision=3, mod_revision=5))])
+    assert (image.brokers[1].created_revision, image.brokers[1].revision) == (3, 5)
+
+
+def test_controller_tells_its_revision() -> None:
+    value = keys.encode_controller(ControllerRegistration(1, 4))
+    image = applied([put(keys.CONTROLLER_KEY, value, 7)])
+    assert image.controller == ControllerRegistration(1, 4, 7)
+
+
+def test_broker_was_away_when_it_registered_after_the_state_was_written() -> None:
+    two = keys.newborn_partition((1, 2), (1, 2))
+    topic = put(keys.topic_key("a"), keys.encode_topic("a", A, [two, BORN, two]), 10)
+    touched = state_put(A, 2, two, 30)
+    image = applied([topic, touched])._replace(
+        brokers={1: broker(1, created_revision=20), 2: broker(2, created_revision=5)}
+    )
+    topic_image = image.topics["a"]
+    away = [
+        [image.was_away(topic_image, state, node_id) for node_id in (1, 2, 3)]
+        for state in topic_image.partitions
+    ]
+    # The second partition has no other replica; the third one's state is newer.
+    assert away == [[True, False, False], [False, False, False], [False, False, False]]
+
+
+def test_deleted_topics_are_told_until_nobody_has_their_logs() -> None:
+    key = keys.deleted_topic_key(A)
+    first = applied([put(key, keys.encode_deleted_topic("a", [1, 2]), 1)])
+    assert first.deleted_topics == {A: DeletedTopic("a", A, (1, 2), 1)}
+    assert difference(ClusterImage(), first).deletions_changed
+    second = next_image(first, 2, [put(key, keys.encode_deleted_topic("a", [2]), 2)])
+    assert second.deleted_topics[A].node_ids == (2,)
+    assert first.deleted_topics[A].node_ids == (1, 2)
+    third = next_image(second, 3, [KeyDeleted(key)])
+    assert third.deleted_topics == {}
+    assert difference(second, third).deletions_changed
+    assert not difference(third, next_image(third, 4, [put("producer-ids", b"", 4)])).deletions_changed
 
 
 def test_key_of_a_later_version_is_ignored() -> None:
