@@ -14,7 +14,7 @@ it survives ``kill -9``: the next start recovers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -30,7 +30,7 @@ from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure
 from kbroker.metadata.store import MetadataStore, StoreError
 from kbroker.metadata_stores import StoreAccess, store_access
 from kbroker.server.socket_server import ListenerBinding, SocketServer
-from kbroker.standing import unfit_replicas, watch_session
+from kbroker.standing import PartitionKey, unfit_replicas, watch_session
 from kbroker.world import Address, World
 from storage.errors import DirectoryInUseError, IncompatibleDirectoryError, StorageError
 from storage.log_manager import LogManager
@@ -205,8 +205,8 @@ class Broker:
         session = parts.make_session(bound)
         async with trio.open_nursery() as background:
             background.start_soon(self._store_access.run)
-            await self._start_data(parts, background)
-            membership = await background.start(self._stay_member, parts, session)
+            unfit = await self._start_data(parts, background)
+            membership = await background.start(self._stay_member, parts, session, unfit)
             await self._start_service(parts, session, background)
             task_status.started(BrokerReady(self._config.node_id, logs.cluster_id, bound))
             await self._stop_requested.wait()
@@ -215,12 +215,17 @@ class Broker:
             await self._stop(parts, session, membership)
             background.cancel_scope.cancel()
 
-    async def _start_data(self, parts: BrokerParts, background: trio.Nursery) -> None:
-        """Open the logs, bring the partitions into the state that the metadata gives, and follow it from there."""
+    async def _start_data(self, parts: BrokerParts, background: trio.Nursery) -> list[PartitionKey]:
+        """Open the logs, bring the partitions into the state that the metadata gives, and follow it from there.
+
+        The replicas that have lost records.
+        """
         metadata, publisher, replicas = parts.metadata, parts.publisher, parts.replicas
         await background.start(parts.commits.run, replicas.sync_failed)
         image = await _load_metadata(metadata)
         await self._load_logs(parts, image)
+        # Before the logs that are missing are made anew, and look like any other.
+        unfit = unfit_replicas(image, self._config.node_id, parts.logs)
         await background.start(parts.fetchers.run)
         background.start_soon(parts.in_sync_changes.run)
         await publisher.publish_all(image)
@@ -232,6 +237,7 @@ class Broker:
         )
         metadata.subscribe(publisher.publish)
         background.start_soon(metadata.run)
+        return unfit
 
     async def _start_service(
         self, parts: BrokerParts, session: BrokerSession, background: trio.Nursery
@@ -316,17 +322,16 @@ class Broker:
         self,
         parts: BrokerParts,
         session: BrokerSession,
+        unfit: Sequence[PartitionKey],
         *,
         task_status: trio.TaskStatus[trio.CancelScope],
     ) -> None:
         """Register, which may not be possible, and stay registered until the scope it reports is cancelled."""
-        unfit = unfit_replicas(parts.image(), self._config.node_id, parts.logs)
         try:
             if unfit:
                 logger.error("%d replicas have lost records, and are copied anew from others", len(unfit))
                 await parts.controller.resign(unfit)
             await session.register()
-            parts.registered_at = session.revision
         except (ApiError, StoreError) as error:
             raise StartError(f"the broker cannot join the cluster: {error}") from error
         with trio.CancelScope() as scope:

@@ -104,8 +104,6 @@ class BrokerParts:
         self.store = store
         self.metadata = ClusterMetadata(store, sleep=world.sleep)
         self.session: BrokerSession | None = None
-        self.registered_at: int | None = None
-        """The store's revision at which this process first registered."""
         self._make_replication(on_no_directory_left)
         self._make_coordination()
         self._make_control()
@@ -289,7 +287,7 @@ class BrokerParts:
             replicas=self.replicas,
             coordinators={CONSUMER_OFFSETS_TOPIC: self.groups, TRANSACTION_STATE_TOPIC: self.transactions},
             may_lead=self.is_secure,
-            registered_at=lambda: self.registered_at,
+            has_registered=lambda: self.session is not None and self.session.revision > 0,
             on_topics_removed=self.deletions.add,
         )
 

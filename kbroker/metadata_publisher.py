@@ -51,17 +51,16 @@ class MetadataPublisher:
         replicas: ReplicaManager,
         coordinators: Mapping[str, Coordinator],
         may_lead: Callable[[], bool] = lambda: True,
-        registered_at: Callable[[], int | None] = lambda: 0,
+        has_registered: Callable[[], bool] = lambda: True,
         on_topics_removed: Callable[[Sequence[uuid.UUID]], None] = lambda topic_ids: None,
     ) -> None:
         """``coordinators``: internal topic -> who coordinates with it.
 
-        While ``may_lead`` is False no coordinator is served here. ``registered_at`` is the revision at which this
-        process first registered; None before. ``on_topics_removed`` is told the ids of deleted
-        topics when nothing of them is here any more.
+        While ``may_lead`` is False no coordinator is served here. ``has_registered``: whether this process ever has.
+        ``on_topics_removed`` is told the ids of deleted topics when nothing of them is here any more.
         """
         self._may_lead = may_lead
-        self._registered_at = registered_at
+        self._has_registered = has_registered
         self._on_topics_removed = on_topics_removed
         self._node_id = node_id
         self._config = config
@@ -99,7 +98,7 @@ class MetadataPublisher:
         config = self._topic_config(image, topic.name)
         for start in range(0, len(partitions), _PARTITIONS_PER_TURN):
             turn = [
-                (index, self._as_it_may_be_led(topic, state))
+                (index, self._as_it_may_be_led(image, topic, state))
                 for index, state in partitions[start : start + _PARTITIONS_PER_TURN]
             ]
             self._replicas.apply_topic(
@@ -114,7 +113,9 @@ class MetadataPublisher:
             self._lead_coordinator(topic.name, turn)
             await trio.lowlevel.checkpoint()
 
-    def _as_it_may_be_led(self, topic: TopicImage, state: PartitionState) -> PartitionState:
+    def _as_it_may_be_led(
+        self, image: ClusterImage, topic: TopicImage, state: PartitionState
+    ) -> PartitionState:
         """A broker that has restarted leads no partition on in a leader epoch of before.
 
         Its log may have lost its end, which followers have; in the same epoch nobody could tell what it appends now
@@ -122,8 +123,7 @@ class MetadataPublisher:
         """
         if state.leader != self._node_id or len(state.replicas) == 1:
             return state
-        registered_at = self._registered_at()
-        if registered_at is not None and (state.state_revision or topic.revision) > registered_at:
+        if self._has_registered() and not image.was_away(topic, state, self._node_id):
             return state
         return state._replace(leader=NO_LEADER)
 
@@ -145,7 +145,7 @@ class MetadataPublisher:
         for topic_name in self._coordinators:
             topic = image.topic(topic_name)
             if topic is not None:
-                states = [self._as_it_may_be_led(topic, state) for state in topic.partitions]
+                states = [self._as_it_may_be_led(image, topic, state) for state in topic.partitions]
                 self._lead_coordinator(topic_name, list(enumerate(states)))
         self._replicas.standing_changed()
 

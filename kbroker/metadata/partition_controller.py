@@ -84,7 +84,11 @@ class PartitionController:
         pending = {(change.topic_id, change.index): change for change in changes}
         for attempt in range(_ALTER_ATTEMPTS_MAX):
             if attempt:
-                await reachable(self._fresh.reread(pending))
+                try:
+                    await reachable(self._fresh.reread(pending))
+                except ApiError as error:
+                    outcome.update(dict.fromkeys(pending, error))
+                    return outcome
             image = self._fresh.image()
             broker = image.brokers.get(node_id)
             if broker is not None and broker.broker_epoch == broker_epoch:

@@ -227,6 +227,27 @@ async def test_store_that_does_not_answer_leaves_the_outcome_open() -> None:
         assert len(outcome) == 200
 
 
+class ForgetfulStore(InterferingStore):
+    """Cannot be read."""
+
+    async def get(self, key: str) -> None:
+        raise StoreUnavailableError("gone")
+
+
+async def test_store_that_goes_away_in_between_leaves_only_the_rest_open() -> None:
+    async with running_cluster(*THREE) as cluster:
+        topic_id = await create(cluster, [1, 2], [1, 2])
+        store = ForgetfulStore(cluster.store)
+        controller = make_controller(1, store, cluster.metadata, cluster.settings)
+        moved = PartitionState((1, 2), (1, 2), 2, 1, 1)
+        store.before = [Put(keys.partition_key(topic_id, 0), keys.encode_partition(moved))]
+        outcome = await controller.alter_partitions(1, 1, [change(topic_id, 0, 1), change(topic_id, 1, 1)])
+        error = outcome[topic_id, 0]
+        assert isinstance(error, ApiError)
+        assert error.code == ErrorCode.REQUEST_TIMED_OUT
+        assert isinstance(outcome[topic_id, 1], PartitionState)
+
+
 async def test_what_was_read_in_between_is_forgotten_when_the_image_is_newer() -> None:
     async with running_cluster(*THREE) as cluster:
         topic_id = await create(cluster, [1, 2, 3])
