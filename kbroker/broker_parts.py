@@ -138,6 +138,9 @@ class BrokerParts:
     def broker_epoch(self) -> int:
         return -1 if self.session is None else self.session.broker_epoch
 
+    def incarnation_id(self) -> uuid.UUID | None:
+        return None if self.session is None else self.session.registration.incarnation_id
+
     def standing_changed(self, is_secure: bool) -> None:
         """The session has become insecure, or secure again."""
         self.publisher.standing_changed(self.image())
@@ -287,7 +290,7 @@ class BrokerParts:
             replicas=self.replicas,
             coordinators={CONSUMER_OFFSETS_TOPIC: self.groups, TRANSACTION_STATE_TOPIC: self.transactions},
             may_lead=self.is_secure,
-            has_registered=lambda: self.session is not None and self.session.revision > 0,
+            incarnation_id=self.incarnation_id,
             on_topics_removed=self.deletions.add,
         )
 

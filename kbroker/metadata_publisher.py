@@ -51,16 +51,16 @@ class MetadataPublisher:
         replicas: ReplicaManager,
         coordinators: Mapping[str, Coordinator],
         may_lead: Callable[[], bool] = lambda: True,
-        has_registered: Callable[[], bool] = lambda: True,
+        incarnation_id: Callable[[], uuid.UUID | None] = lambda: None,
         on_topics_removed: Callable[[Sequence[uuid.UUID]], None] = lambda topic_ids: None,
     ) -> None:
         """``coordinators``: internal topic -> who coordinates with it.
 
-        While ``may_lead`` is False no coordinator is served here. ``has_registered``: whether this process ever has.
-        ``on_topics_removed`` is told the ids of deleted topics when nothing of them is here any more.
+        While ``may_lead`` is False no coordinator is served here. ``incarnation_id`` is what this process registers
+        as. ``on_topics_removed`` is told the ids of deleted topics when nothing of them is here any more.
         """
         self._may_lead = may_lead
-        self._has_registered = has_registered
+        self._incarnation_id = incarnation_id
         self._on_topics_removed = on_topics_removed
         self._node_id = node_id
         self._config = config
@@ -123,7 +123,10 @@ class MetadataPublisher:
         """
         if state.leader != self._node_id or len(state.replicas) == 1:
             return state
-        if self._has_registered() and not image.was_away(topic, state, self._node_id):
+        # What the image says of this process counts: the answer to its registering may still be on its way.
+        own = image.brokers.get(self._node_id)
+        is_registered = own is not None and own.incarnation_id == self._incarnation_id()
+        if is_registered and not image.was_away(topic, state, self._node_id):
             return state
         return state._replace(leader=NO_LEADER)
 

@@ -67,11 +67,10 @@ def standing_of(
 
 async def watch_session(session: BrokerSession, world: World, on_change: Callable[[bool], None]) -> None:
     """Tell for ever when the session becomes insecure (False) and secure again (True)."""
-    was_secure = True
+    was_secure, broker_epoch = True, session.broker_epoch
     while True:
         is_secure = session.is_secure()
         if is_secure != was_secure:
-            was_secure = is_secure
             if is_secure:
                 logger.info("broker %d leads again", session.registration.node_id)
             else:
@@ -79,6 +78,9 @@ async def watch_session(session: BrokerSession, world: World, on_change: Callabl
                     "broker %d could not renew its session in time: it leads nothing until it has",
                     session.registration.node_id,
                 )
+        # It may have been lost and had again within one pause.
+        if is_secure != was_secure or session.broker_epoch != broker_epoch:
+            was_secure, broker_epoch = is_secure, session.broker_epoch
             on_change(is_secure)
         if is_secure:
             await world.sleep(min(max(session.secure_until - world.monotonic(), 0.001), _LOOK_S))
