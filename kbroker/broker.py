@@ -14,8 +14,9 @@ it survives ``kill -9``: the next start recovers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import trio
 
@@ -24,21 +25,23 @@ from kbroker.broker_parts import BrokerParts
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.metadata.controlled_shutdown import shut_down_controlled
 from kbroker.metadata.feature_decisions import NEW_CLUSTER_FEATURES
-from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import ClusterImage
 from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure_features
-from kbroker.metadata.store import MetadataStore, StoreError
+from kbroker.metadata.store import MetadataStore, StoreError, StoreUnavailableError
 from kbroker.metadata_stores import StoreAccess, store_access
 from kbroker.server.socket_server import ListenerBinding, SocketServer
-from kbroker.standing import PartitionKey, unfit_replicas, watch_session
+from kbroker.standing import unfit_replicas, watch_session
 from kbroker.world import Address, World
 from storage.errors import DirectoryInUseError, IncompatibleDirectoryError, StorageError
 from storage.log_manager import LogManager
-from wire.errors import ApiError
+from wire.errors import ApiError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
 _CLOSE_DEADLINE_S = 60.0
+_RETRY_S = 0.25
+
+AnswerT = TypeVar("AnswerT")
 
 
 class StartError(Exception):
@@ -172,8 +175,10 @@ class Broker:
     async def _join_cluster(self, logs: LogManager, known_id: str | None, store: MetadataStore) -> None:
         """Settle which cluster this is, which the data directories and the metadata must agree on."""
         try:
-            cluster_id = await ensure_cluster_id(store, uuid4=self._world.uuid4, wanted=known_id)
-            await ensure_features(store, NEW_CLUSTER_FEATURES)
+            cluster_id = await self._patiently(
+                lambda: ensure_cluster_id(store, uuid4=self._world.uuid4, wanted=known_id)
+            )
+            await self._patiently(lambda: ensure_features(store, NEW_CLUSTER_FEATURES))
         except StoreError as error:
             raise StartError(f"the cluster metadata cannot be used: {error}") from error
         if known_id not in (None, cluster_id):
@@ -205,8 +210,8 @@ class Broker:
         session = parts.make_session(bound)
         async with trio.open_nursery() as background:
             background.start_soon(self._store_access.run)
-            unfit = await self._start_data(parts, background)
-            membership = await background.start(self._stay_member, parts, session, unfit)
+            await self._start_data(parts, background)
+            membership = await background.start(self._stay_member, session)
             await self._start_service(parts, session, background)
             task_status.started(BrokerReady(self._config.node_id, logs.cluster_id, bound))
             await self._stop_requested.wait()
@@ -215,17 +220,17 @@ class Broker:
             await self._stop(parts, session, membership)
             background.cancel_scope.cancel()
 
-    async def _start_data(self, parts: BrokerParts, background: trio.Nursery) -> list[PartitionKey]:
-        """Open the logs, bring the partitions into the state that the metadata gives, and follow it from there.
-
-        The replicas that have lost records.
-        """
+    async def _start_data(self, parts: BrokerParts, background: trio.Nursery) -> None:
+        """Open the logs, bring the partitions into the state that the metadata gives, and follow it from there."""
         metadata, publisher, replicas = parts.metadata, parts.publisher, parts.replicas
         await background.start(parts.commits.run, replicas.sync_failed)
-        image = await _load_metadata(metadata)
+        try:
+            image = await self._patiently(metadata.load)
+        except StoreError as error:
+            raise StartError(f"the cluster metadata cannot be read: {error}") from error
         await self._load_logs(parts, image)
         # Before the logs that are missing are made anew, and look like any other.
-        unfit = unfit_replicas(image, self._config.node_id, parts.logs)
+        await self._resign_from_what_was_lost(parts, image)
         await background.start(parts.fetchers.run)
         background.start_soon(parts.in_sync_changes.run)
         await publisher.publish_all(image)
@@ -237,7 +242,32 @@ class Broker:
         )
         metadata.subscribe(publisher.publish)
         background.start_soon(metadata.run)
-        return unfit
+
+    async def _resign_from_what_was_lost(self, parts: BrokerParts, image: ClusterImage) -> None:
+        """Nobody is to count on replicas that the disk has lost; only then do new logs take their place."""
+        unfit = unfit_replicas(image, self._config.node_id, parts.logs)
+        try:
+            if unfit:
+                logger.error("%d replicas have lost records, and are copied anew from others", len(unfit))
+                await self._patiently(lambda: parts.controller.resign(unfit))
+            await self._world.run_blocking(parts.logs.forget_lost_replicas)
+        except (ApiError, StorageError) as error:
+            raise StartError(f"lost replicas cannot be reported: {error}") from error
+
+    async def _patiently(self, action: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+        """The answer of a store that may still be starting, as this broker is."""
+        deadline = self._world.monotonic() + self._config.initial_broker_registration_timeout_ms / 1000
+        while True:
+            try:
+                return await action()
+            except (StoreUnavailableError, ApiError) as error:
+                is_unreachable = (
+                    isinstance(error, StoreUnavailableError) or error.code is ErrorCode.REQUEST_TIMED_OUT
+                )
+                if not is_unreachable or self._world.monotonic() >= deadline:
+                    raise
+                logger.warning("the cluster metadata cannot be reached yet: %s", error)
+            await self._world.sleep(_RETRY_S)
 
     async def _start_service(
         self, parts: BrokerParts, session: BrokerSession, background: trio.Nursery
@@ -319,18 +349,10 @@ class Broker:
             raise StartError(error.strerror or str(error)) from error
 
     async def _stay_member(
-        self,
-        parts: BrokerParts,
-        session: BrokerSession,
-        unfit: Sequence[PartitionKey],
-        *,
-        task_status: trio.TaskStatus[trio.CancelScope],
+        self, session: BrokerSession, *, task_status: trio.TaskStatus[trio.CancelScope]
     ) -> None:
         """Register, which may not be possible, and stay registered until the scope it reports is cancelled."""
         try:
-            if unfit:
-                logger.error("%d replicas have lost records, and are copied anew from others", len(unfit))
-                await parts.controller.resign(unfit)
             await session.register()
         except (ApiError, StoreError) as error:
             raise StartError(f"the broker cannot join the cluster: {error}") from error
@@ -346,10 +368,3 @@ def is_settled(image: ClusterImage) -> bool:
         for topic in image.topics.values()
         for state in topic.partitions
     )
-
-
-async def _load_metadata(metadata: ClusterMetadata) -> ClusterImage:
-    try:
-        return await metadata.load()
-    except StoreError as error:
-        raise StartError(f"the cluster metadata cannot be read: {error}") from error

@@ -94,6 +94,7 @@ def unfit_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> list[
     A partition's only replica is never unfit: there is no better one.
     """
     unfit: list[PartitionKey] = []
+    lost = logs.lost_replicas()
     for topic, index, state in image.partitions_of(node_id):
         if len(state.replicas) == 1:
             continue
@@ -102,10 +103,10 @@ def unfit_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> list[
         name = TopicPartition(topic.name, index)
         log = logs.get(name)
         if log is None:
-            # A partition that nothing ever happened to may just have been created when the broker went down.
-            is_lost = logs.is_offline(name) or logs.has_new_directory or state.state_revision != 0
+            # A log that never had a record on the disk has lost nothing: nobody was told that it had one.
+            is_lost = logs.is_offline(name) or logs.has_new_directory or lost.get(name) == topic.topic_id
         else:
-            is_lost = name in logs.shortened or log.topic_id != topic.topic_id
+            is_lost = name in logs.shortened or lost.get(name) == topic.topic_id
         if is_lost:
             unfit.append((topic.topic_id, index))
     return unfit

@@ -51,6 +51,7 @@ class _Covered:
     log_directory: str | None  # if its names were synced, and up to which change of them
     log_directory_version: int
     anchor: RecoveryAnchor | None
+    note: Callable[[], None] | None
 
 
 class LogDurability:
@@ -85,6 +86,8 @@ class LogDurability:
         self.checkpoint_offset = recovery_point
         self.anchor = anchor
         self.last_flush_ms = self.anchored_ms = context.clock_ms()
+        self.note: Callable[[], None] | None = None
+        """To be called, in any thread, by the first flush of records (see `replica_register`)."""
 
     def file_written(self, name: str) -> None:
         """A small file in the log's directory was written, and is to be synced with the next flush."""
@@ -193,7 +196,8 @@ class LogDurability:
         """A flush of everything before `offset`; None when there is nothing to do. OSError from the disk."""
         names_unsynced = self.has_unsynced_names
         # A log that never had records has nothing to lose; one that lost them must not get them back.
-        nothing_new = not names_unsynced or (offset == 0 and not self._changes)
+        note = self.note if offset > 0 else None
+        nothing_new = (not names_unsynced and note is None) or (offset == 0 and not self._changes)
         if offset <= self.checkpoint_offset and not with_active_indexes and nothing_new:
             return None
         active = None if with_active_indexes else self._segments.active
@@ -218,7 +222,7 @@ class LogDurability:
         handles: list[FileHandle] = []
         for segment, _, index_version in segments:
             handles += segment.handles_to_sync(with_indexes=index_version is not None)
-        if not (handles or paths or directories or anchor) and offset <= self.checkpoint_offset:
+        if not (handles or paths or directories or anchor or note) and offset <= self.checkpoint_offset:
             return None
         covered = _Covered(
             offset,
@@ -231,6 +235,7 @@ class LogDurability:
             log_directory if log_directory in directories else None,
             log_directory_version,
             anchor,
+            note,
         )
         return PendingFlush(
             self._context.filesystem,
@@ -240,12 +245,15 @@ class LogDurability:
             paths=paths,
             directories=directories,
             on_finish=lambda: self._finished(covered, end_of_log()),
+            note=note,
         )
 
     def _finished(self, covered: _Covered, log_end_offset: int) -> None:
         """The disk has everything that the flush covered. The log may have grown since, or been truncated."""
         if covered.log_directory is not None:
             self._context.new_names.synced(covered.log_directory, covered.log_directory_version)
+        if covered.note is self.note:
+            self.note = None
         if covered.changes != self._changes:
             return  # what was synced is not what the log holds now
         checkpoint_offset = covered.offset

@@ -27,7 +27,10 @@ class PendingFlush:
         paths: list[str],
         directories: list[str],
         on_finish: Callable[[], None],
+        note: Callable[[], None] | None = None,
     ) -> None:
+        """`note` writes down elsewhere, durably, that the log has records; OSError."""
+        self._note = note
         self._filesystem = filesystem
         self.log_directory = log_directory
         self.offset = offset
@@ -47,7 +50,7 @@ class PendingFlush:
     @property
     def plain_files(self) -> list[File]:
         """Open files of which to sync is all there is to do; none when there are names to sync too."""
-        return [] if self._paths or self._directories else self._files
+        return [] if self._paths or self._directories or self._note else self._files
 
     def sync(self) -> None:
         """Wait for the disk. May be called from any thread; touches nothing but the files.
@@ -65,6 +68,8 @@ class PendingFlush:
                     self._filesystem.sync_directory(directory)
                 except FileNotFoundError:
                     pass  # the log was deleted meanwhile
+            if self._note is not None:
+                self._note()
         except OSError as error:
             raise StorageError(self.log_directory, "cannot sync", error) from error
 

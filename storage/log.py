@@ -526,6 +526,10 @@ class Log:
         """What the recovery point checkpoint may say: the indexes of all segments that end before it survive too."""
         return self._state.durability.checkpoint_offset
 
+    def note_records_by(self, note: Callable[[], None]) -> None:
+        """Have the next flush of records call `note`, in any thread, before it is finished."""
+        self._state.durability.note = note
+
     @property
     def recovery_anchor(self) -> RecoveryAnchor | None:
         """Where recovery would begin, if that is known better than by segments."""

@@ -30,6 +30,7 @@ from storage.producer_state import PRODUCER_ID_EXPIRATION_MS
 from storage.recovery_anchor import RecoveryAnchor
 from storage.recovery_checkpoint import RecoveryCheckpoint
 from storage.recovery_report import RecoveryFinding
+from storage.replica_register import ReplicaRegister
 from storage.topic_partition import DELETE_SUFFIX, FUTURE_SUFFIX, TopicPartition, parse_directory_name
 from storage.uuid_text import uuid_to_text
 from wire.errors import ApiError, ErrorCode
@@ -61,6 +62,7 @@ class _DirectoryState:
         """Of whom the checkpoints may have something to say, be they still here or not."""
         self.tells_of_deleted_logs = False
         """Whether a checkpoint may still hold what it said of logs that were deleted, since the disk was full."""
+        self.register = ReplicaRegister(filesystem, directory.path)
         self.recovery = RecoveryCheckpoint(filesystem, directory.path)
         self.log_start_offsets = self._checkpoint(filesystem, LOG_START_OFFSET_CHECKPOINT)
         self.high_watermarks = self._checkpoint(filesystem, HIGH_WATERMARK_CHECKPOINT)
@@ -306,6 +308,7 @@ class LogManager:
         self, state: _DirectoryState, topic_config: Callable[[str], LogConfig], configs: dict[str, LogConfig]
     ) -> None:
         clean = state.directory.take_clean_shutdown_marker()
+        state.register.load()
         recovery_points, anchors = state.recovery.read()
         log_start_offsets = state.log_start_offsets.read()
         high_watermarks = state.high_watermarks.read()
@@ -419,6 +422,44 @@ class LogManager:
         elif log.topic_id != topic_id:
             log.assign_topic_id(topic_id)
         return log
+
+    # Replicas that others rely on
+
+    def vouch_for(self, topic_partition: TopicPartition) -> None:
+        """Others count on this replica of a partition: that it has records is entered in the register.
+
+        That happens with the first flush of some. StorageError.
+        """
+        log = self._logs.get(topic_partition)
+        if log is None or log.topic_id is None:
+            return
+        state, topic_id = self._state_of(log), log.topic_id
+        if state.register.has(topic_partition, topic_id):
+            return
+        note = partial(state.register.add, topic_partition, topic_id)
+        if log.recovery_point > log.log_start_offset:
+            self._write_file(state, note)
+        else:
+            log.note_records_by(note)
+
+    def lost_replicas(self) -> dict[TopicPartition, UUID]:
+        """Replicas by partition, with their topic ids, that had records on the disk and have none any more."""
+        return {
+            name: topic_id
+            for state in self._live()
+            for name, topic_id in state.register.entries.items()
+            if self._is_lost(name, topic_id)
+        }
+
+    def _is_lost(self, name: TopicPartition, topic_id: UUID) -> bool:
+        log = self._logs.get(name)
+        return log is None or log.topic_id != topic_id or log.log_end_offset == 0
+
+    def forget_lost_replicas(self) -> None:
+        """Whoever needs to know of them knows: strike them out of the register. StorageError."""
+        for state in self._live():
+            kept = {entry for entry in state.register.entries.items() if not self._is_lost(*entry)}
+            self._write_file(state, partial(state.register.keep_only, kept))
 
     def _state_for_new_log(self, directory: str | None) -> _DirectoryState:
         live = self._live()

@@ -4,7 +4,8 @@ A follower says how far its disk is by the offset from which it fetches. Out of 
 
 * the high watermark: the smallest end of all replicas that are, or may be, in the in-sync set;
 * who is in sync: whoever was at the leader's log end within ``replica.lag.time.max.ms``;
-* who may join: whoever has everything below the high watermark and everything from before this leader's epoch.
+* who may join: whoever has everything below the high watermark and everything from before this leader's epoch, and
+  has said so since it last left the in-sync set: it may have left because its disk was lost.
 
 The recorded set is what the metadata store says. A change is proposed and, until it is settled, the *maximal* set
 counts: what is recorded and what is proposed together. So a replica that the store may take for in sync at this
@@ -35,6 +36,7 @@ class Follower:
         "_leader_end_when_fetched",
         "broker_epoch",
         "caught_up_at",
+        "has_told",
         "log_end_offset",
         "log_start_offset",
         "node_id",
@@ -46,6 +48,8 @@ class Follower:
         self.log_end_offset = UNKNOWN_OFFSET
         self.log_start_offset = UNKNOWN_OFFSET
         self.caught_up_at = -inf
+        self.has_told = False
+        """Whether it has fetched since it last left the in-sync set."""
         self._fetched_at = -inf
         self._leader_end_when_fetched = UNKNOWN_OFFSET
 
@@ -74,6 +78,7 @@ class Follower:
         self.log_end_offset = offset
         self.log_start_offset = log_start_offset
         self.broker_epoch = broker_epoch
+        self.has_told = True
         self._leader_end_when_fetched = leader_end_offset
         self._fetched_at = now
 
@@ -130,6 +135,9 @@ class Leadership:
         return True
 
     def _take_up(self, state: PartitionState) -> None:
+        for follower in self.followers.values():
+            if follower.node_id in self.in_sync_replicas and follower.node_id not in state.in_sync_replicas:
+                follower.has_told = False
         self.partition_epoch = state.partition_epoch
         self.replicas = tuple(state.replicas)
         self.in_sync_replicas = tuple(state.in_sync_replicas)
@@ -150,8 +158,10 @@ class Leadership:
 
     def has_caught_up(self, follower: Follower, high_watermark: int) -> bool:
         """Whether a follower out of sync has all that it needs to be in sync."""
-        return follower.node_id not in self.in_sync_replicas and follower.log_end_offset >= max(
-            high_watermark, self.epoch_start_offset
+        return (
+            follower.has_told
+            and follower.node_id not in self.in_sync_replicas
+            and follower.log_end_offset >= max(high_watermark, self.epoch_start_offset)
         )
 
     def is_ready_to_join(self, follower: Follower, high_watermark: int, standing: Standing) -> bool:
@@ -194,7 +204,8 @@ class Leadership:
             if follower.log_end_offset < offset and (
                 follower.node_id in self.maximal_in_sync
                 or (
-                    follower.is_caught_up(log_end_offset, standing.monotonic(), standing.lag_time_max_s())
+                    follower.has_told
+                    and follower.is_caught_up(log_end_offset, standing.monotonic(), standing.lag_time_max_s())
                     and standing.may_join(follower.node_id, follower.broker_epoch)
                 )
             ):

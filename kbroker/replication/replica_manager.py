@@ -187,6 +187,8 @@ class ReplicaManager:
             )
             self._partitions.setdefault(topic, {})[index] = partition
         try:
+            if len(state.replicas) > 1:
+                self._log_manager.vouch_for(TopicPartition(topic, index))
             if state.leader == self._node_id:
                 if self._fetchers is not None:
                     self._fetchers.unfollow(partition)
