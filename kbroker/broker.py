@@ -30,7 +30,7 @@ from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure
 from kbroker.metadata.store import MetadataStore, StoreError, StoreUnavailableError
 from kbroker.metadata_stores import StoreAccess, store_access
 from kbroker.server.socket_server import ListenerBinding, SocketServer
-from kbroker.standing import unfit_replicas, watch_session
+from kbroker.standing import judge_replicas, watch_session
 from kbroker.world import Address, World
 from storage.errors import DirectoryInUseError, IncompatibleDirectoryError, StorageError
 from storage.log_manager import LogManager
@@ -230,7 +230,7 @@ class Broker:
             raise StartError(f"the cluster metadata cannot be read: {error}") from error
         await self._load_logs(parts, image)
         # Before the logs that are missing are made anew, and look like any other.
-        await self._resign_from_what_was_lost(parts, image)
+        await self._tell_of_own_replicas(parts, image)
         await background.start(parts.fetchers.run)
         background.start_soon(parts.in_sync_changes.run)
         await publisher.publish_all(image)
@@ -243,14 +243,21 @@ class Broker:
         metadata.subscribe(publisher.publish)
         background.start_soon(metadata.run)
 
-    async def _resign_from_what_was_lost(self, parts: BrokerParts, image: ClusterImage) -> None:
+    async def _tell_of_own_replicas(self, parts: BrokerParts, image: ClusterImage) -> None:
         """Nobody is to count on replicas that the disk has lost; only then do new logs take their place."""
-        unfit = unfit_replicas(image, self._config.node_id, parts.logs)
+        logs, controller, run_blocking = parts.logs, parts.controller, self._world.run_blocking
+        found = judge_replicas(image, self._config.node_id, logs)
         try:
-            if unfit:
-                logger.error("%d replicas have lost records, and are copied anew from others", len(unfit))
-                await self._patiently(lambda: parts.controller.resign(unfit))
-            await self._world.run_blocking(parts.logs.forget_lost_replicas)
+            if found.unfit:
+                logger.error(
+                    "%d replicas have lost records, and are copied anew from others", len(found.unfit)
+                )
+                lost = {name: topic_id for (topic_id, _), name in found.unfit.items()}
+                await run_blocking(logs.mark_lost, lost)
+                await self._patiently(lambda: controller.resign(list(found.unfit)))
+            if found.whole:
+                await self._patiently(lambda: controller.reclaim(list(found.whole)))
+            await run_blocking(logs.forget_replicas, lambda name, topic_id: topic_id in image.topics_by_id)
         except (ApiError, StorageError) as error:
             raise StartError(f"lost replicas cannot be reported: {error}") from error
 

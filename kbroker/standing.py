@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import trio
 
@@ -88,28 +88,35 @@ async def watch_session(session: BrokerSession, world: World, on_change: Callabl
             await world.sleep(_LOOK_WHILE_INSECURE_S)
 
 
-def unfit_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> list[PartitionKey]:
-    """This broker's replicas that count as in sync or eligible and do not have on disk what they once had.
+class OwnReplicas(NamedTuple):
+    """What a starting broker has to tell of its replicas, by partition; with their logs' names."""
 
-    A partition's only replica is never unfit: there is no better one.
+    unfit: dict[PartitionKey, TopicPartition]
+    """They count as in sync or eligible, and have not on disk what they once had."""
+    whole: dict[PartitionKey, TopicPartition]
+    """They were the last that could have led, and are there after all."""
+
+
+def judge_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> OwnReplicas:
+    """To be asked before logs that are missing are made anew, and look like any other.
+
+    A partition's only replica is never unfit: there is no better one. A log that is missing and never had a record on
+    the disk has lost nothing: nobody was told that it had one.
     """
-    unfit: list[PartitionKey] = []
-    lost = logs.lost_replicas()
+    found = OwnReplicas({}, {})
     for topic, index, state in image.partitions_of(node_id):
         if len(state.replicas) == 1:
             continue
-        if node_id not in (*state.in_sync_replicas, *state.eligible_leader_replicas):
-            continue
-        name = TopicPartition(topic.name, index)
-        log = logs.get(name)
-        if log is None:
-            # A log that never had a record on the disk has lost nothing: nobody was told that it had one.
-            is_lost = logs.is_offline(name) or logs.has_new_directory or lost.get(name) == topic.topic_id
-        else:
-            is_lost = name in logs.shortened or lost.get(name) == topic.topic_id
-        if is_lost:
-            unfit.append((topic.topic_id, index))
-    return unfit
+        key, name = (topic.topic_id, index), TopicPartition(topic.name, index)
+        if node_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
+            is_missing = logs.get(name) is None and (logs.is_offline(name) or logs.has_new_directory)
+            if is_missing or name in logs.shortened or logs.is_lost(name, topic.topic_id):
+                found.unfit[key] = name
+        elif state.last_known_eligible_leader_replicas == (node_id,) and logs.has_all_records(
+            name, topic.topic_id
+        ):
+            found.whole[key] = name
+    return found
 
 
 class Reports(Generic[ThingT]):

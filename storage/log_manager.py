@@ -442,24 +442,35 @@ class LogManager:
         else:
             log.note_records_by(note)
 
-    def lost_replicas(self) -> dict[TopicPartition, UUID]:
-        """Replicas by partition, with their topic ids, that had records on the disk and have none any more."""
-        return {
-            name: topic_id
-            for state in self._live()
-            for name, topic_id in state.register.entries.items()
-            if self._is_lost(name, topic_id)
-        }
-
-    def _is_lost(self, name: TopicPartition, topic_id: UUID) -> bool:
+    def is_lost(self, name: TopicPartition, topic_id: UUID) -> bool:
+        """Whether a replica had records on the disk, and has not got them back."""
+        entries = [state.register.entries.get(name) for state in self._live()]
         log = self._logs.get(name)
-        return log is None or log.topic_id != topic_id or log.log_end_offset == 0
+        has_records = log is not None and log.topic_id == topic_id and log.log_end_offset > 0
+        return any(
+            entry is not None and entry.topic_id == topic_id and (entry.is_lost or not has_records)
+            for entry in entries
+        )
 
-    def forget_lost_replicas(self) -> None:
-        """Whoever needs to know of them knows: strike them out of the register. StorageError."""
+    def has_all_records(self, name: TopicPartition, topic_id: UUID) -> bool:
+        """Whether a replica has a log with all that it ever had on the disk, as far as is known."""
+        log = self._logs.get(name)
+        return (
+            log is not None
+            and log.topic_id == topic_id
+            and name not in self.shortened
+            and not self.is_lost(name, topic_id)
+        )
+
+    def mark_lost(self, replicas: Mapping[TopicPartition, UUID]) -> None:
+        """Remember of these replicas that they are not what they were, until they have records again. StorageError."""
+        state = next(iter(self._live()))
+        self._write_file(state, partial(state.register.mark_lost, replicas))
+
+    def forget_replicas(self, is_known: Callable[[TopicPartition, UUID], bool]) -> None:
+        """Strike out of the registers whatever the cluster does not have here any more. StorageError."""
         for state in self._live():
-            kept = {entry for entry in state.register.entries.items() if not self._is_lost(*entry)}
-            self._write_file(state, partial(state.register.keep_only, kept))
+            self._write_file(state, partial(state.register.keep_only, is_known))
 
     def _state_for_new_log(self, directory: str | None) -> _DirectoryState:
         live = self._live()

@@ -5,13 +5,17 @@ never vouched for a record. Or the disk has lost it, and with it records that we
 not be taken for one that has everything (``LogManager.lost_replicas``). The register tells the two apart. A log's first
 flush writes it a line, beside the partition's directory and not in it, before anybody is told of the flush.
 
-Lines are appended and synced; one that a crash has cut short was never vouched for.
+A replica that is known to be lost keeps its line, marked, until it has records again: a log that was made anew in its
+place, and is empty, is not what it was.
+
+Lines are appended and synced; one that a crash has cut short was never vouched for. The last of a partition counts.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 from uuid import UUID
 
 from storage.checkpoint import write_atomically
@@ -20,7 +24,12 @@ from storage.topic_partition import TopicPartition
 
 REPLICA_REGISTER = "kbroker-replicas"
 
-_FIELDS = 3
+_LOST = "lost"
+
+
+class Entry(NamedTuple):
+    topic_id: UUID
+    is_lost: bool = False
 
 
 class ReplicaRegister:
@@ -31,7 +40,7 @@ class ReplicaRegister:
         self._directory = directory
         self._path = f"{directory}/{REPLICA_REGISTER}"
         self._lock = threading.Lock()
-        self._entries: dict[TopicPartition, UUID] = {}
+        self._entries: dict[TopicPartition, Entry] = {}
         self._size_bytes = 0
 
     def load(self) -> None:
@@ -47,44 +56,54 @@ class ReplicaRegister:
                 topic, index, topic_id = fields[0], int(fields[1]), UUID(fields[2])
             except (ValueError, IndexError):
                 continue  # what is damaged vouches for nothing
-            self._entries[TopicPartition(topic, index)] = topic_id
+            self._entries[TopicPartition(topic, index)] = Entry(topic_id, fields[3:] == [_LOST])
 
     @property
-    def entries(self) -> dict[TopicPartition, UUID]:
-        """A copy; by partition the topic id of the replica last entered."""
+    def entries(self) -> dict[TopicPartition, Entry]:
+        """A copy; by partition what was last entered."""
         with self._lock:
             return dict(self._entries)
 
     def has(self, name: TopicPartition, topic_id: UUID) -> bool:
-        return self._entries.get(name) == topic_id
+        """Whether the replica has had records on the disk, as far as is known."""
+        return self._entries.get(name) == Entry(topic_id)
 
     def add(self, name: TopicPartition, topic_id: UUID) -> None:
-        """Enter a replica; durable when it returns. May be called from any thread."""
+        """Enter a replica that has records; durable when it returns. May be called from any thread."""
+        self._append({name: Entry(topic_id)})
+
+    def mark_lost(self, replicas: Mapping[TopicPartition, UUID]) -> None:
+        """Note of replicas that the disk has lost what they had; durable when it returns."""
+        self._append({name: Entry(topic_id, is_lost=True) for name, topic_id in replicas.items()})
+
+    def _append(self, entries: Mapping[TopicPartition, Entry]) -> None:
         with self._lock:
-            if self._entries.get(name) == topic_id:
+            entries = {name: entry for name, entry in entries.items() if self._entries.get(name) != entry}
+            if not entries:
                 return
             is_new = not self._size_bytes
-            line = f"{name.topic} {name.partition} {topic_id}\n".encode()
+            content = "".join(_line(name, entry) for name, entry in entries.items()).encode()
             file = self._filesystem.open(self._path, create=True)
             try:
-                file.pwrite([line], self._size_bytes)
+                file.pwrite([content], self._size_bytes)
                 file.sync()
             finally:
                 file.close()
             if is_new:
                 self._filesystem.sync_directory(self._directory)
-            self._size_bytes += len(line)
-            self._entries[name] = topic_id
+            self._size_bytes += len(content)
+            self._entries.update(entries)
 
-    def keep_only(self, replicas: Collection[tuple[TopicPartition, UUID]]) -> None:
-        """Strike out every other one."""
+    def keep_only(self, is_known: Callable[[TopicPartition, UUID], bool]) -> None:
+        """Strike out every other one, and all lines that later ones have replaced."""
         with self._lock:
-            kept = {
-                name: topic_id for name, topic_id in self._entries.items() if (name, topic_id) in replicas
-            }
-            if len(kept) == len(self._entries):
-                return
-            lines = [f"{name.topic} {name.partition} {topic_id}\n" for name, topic_id in kept.items()]
-            content = "".join(lines).encode()
-            write_atomically(self._filesystem, self._path, content)
-            self._entries, self._size_bytes = kept, len(content)
+            kept = {name: entry for name, entry in self._entries.items() if is_known(name, entry.topic_id)}
+            content = "".join(_line(name, entry) for name, entry in kept.items()).encode()
+            if len(content) != self._size_bytes:
+                write_atomically(self._filesystem, self._path, content)
+                self._entries, self._size_bytes = kept, len(content)
+
+
+def _line(name: TopicPartition, entry: Entry) -> str:
+    mark = f" {_LOST}" if entry.is_lost else ""
+    return f"{name.topic} {name.partition} {entry.topic_id}{mark}\n"

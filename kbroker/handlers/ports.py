@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -28,6 +28,10 @@ class ReplicaWatcher(Protocol):
 
     def changed(self) -> None:
         """High watermark or log start have moved."""
+        ...
+
+    def out_of_sync(self, node_ids: Collection[int]) -> None:
+        """These followers have left the in-sync set."""
         ...
 
 

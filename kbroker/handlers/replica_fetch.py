@@ -5,6 +5,7 @@ the session what becomes of them (``SessionWatch``), and only those are looked a
 
     CLEAN --named by the follower, appended to, an error, high watermark or log start moved--> DIRTY
     DIRTY --answered without records and without an error--> CLEAN
+      any --the follower left the in-sync set--> DIRTY, with an error that has it say anew how far it is
 
 What a follower names it has on its disk up to the offset it names: that is noted with the partition before anything
 is read (``LeaderPartition.follower_fetched``), unless the two logs part before it.
@@ -12,7 +13,7 @@ is read (``LeaderPartition.follower_fetched``), unless the two logs part before 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import trio
@@ -42,12 +43,19 @@ class ReplicationQuota(Protocol):
 class _Watched:
     """One partition of a session, as the partition sees it (the ReplicaWatcher of ``replication``)."""
 
-    __slots__ = ("partition", "target", "watch")
+    __slots__ = ("is_stale", "partition", "target", "watch")
 
     def __init__(self, watch: SessionWatch, target: FetchTarget, partition: LeaderPartition | None) -> None:
         self.watch = watch
         self.target = target
         self.partition = partition
+        self.is_stale = False
+        """Whether what the follower named is not to be relied on any more."""
+
+    def out_of_sync(self, node_ids: Collection[int]) -> None:
+        if self.watch.node_id in node_ids:
+            self.is_stale = True
+            self.appended()
 
     def appended(self) -> None:
         self.watch.dirty[self.target.key] = self
@@ -62,7 +70,8 @@ class _Watched:
 class SessionWatch:
     """What of one session may have news; lives as long as the session."""
 
-    def __init__(self, *, tells_watermarks_at_once: bool) -> None:
+    def __init__(self, *, node_id: int, tells_watermarks_at_once: bool) -> None:
+        self.node_id = node_id
         self.tells_watermarks_at_once = tells_watermarks_at_once
         self.dirty: dict[tuple[TopicKey, int], _Watched] = {}
         self._watched: dict[tuple[TopicKey, int], _Watched] = {}
@@ -86,6 +95,7 @@ class SessionWatch:
             watched = self._watched[target.key] = _Watched(self, target, partition)
             if partition is not None:
                 partition.replica_watchers[watched] = watched
+        watched.is_stale = False
         self.dirty[target.key] = watched
         return watched
 
@@ -125,7 +135,9 @@ class ReplicaFetches:
         session = fetch.session
         watch = None if session is None else session.watch
         if watch is None:
-            watch = SessionWatch(tells_watermarks_at_once=self._tells_watermarks_at_once())
+            watch = SessionWatch(
+                node_id=replica_of(request)[0], tells_watermarks_at_once=self._tells_watermarks_at_once()
+            )
             if session is not None:
                 session.watch = watch
         for key in fetch.forgotten:
@@ -258,8 +270,8 @@ class _Reading:
     def _read_partition(self, target: FetchTarget, watched: _Watched) -> PartitionData | None:
         """None if there are records for which there is no room: their turn comes."""
         partition = self._leader(target)
-        if partition is not watched.partition:
-            # Led here since: the follower has to say anew how far it is.
+        if partition is not watched.partition or watched.is_stale:
+            # Led here since, or the follower left the in-sync set since: it has to say anew how far it is.
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         answer = answer_without_records(target, partition)
         is_throttled = partition.is_throttled_for(self._node_id)

@@ -105,7 +105,7 @@ def next_state(state: PartitionState, change: Change) -> PartitionState | None:
         in_sync_replicas=in_sync,
         leader=leader,
         eligible_leader_replicas=eligible,
-        last_known_eligible_leader_replicas=_last_known(state, in_sync, leader),
+        last_known_eligible_leader_replicas=_last_known(state, change, in_sync, eligible, leader),
         adding_replicas=assignment.adding,
         removing_replicas=assignment.removing,
         is_recovering=is_recovering,
@@ -181,10 +181,20 @@ def _elect(
     return NO_LEADER, False
 
 
-def _last_known(state: PartitionState, in_sync: tuple[int, ...], leader: int) -> tuple[int, ...]:
-    known = state.last_known_eligible_leader_replicas
+def _last_known(
+    state: PartitionState,
+    change: Change,
+    in_sync: tuple[int, ...],
+    eligible: tuple[int, ...],
+    leader: int,
+) -> tuple[int, ...]:
     if leader != NO_LEADER:
         return ()
     if not in_sync and state.in_sync_replicas and state.leader != NO_LEADER:
         return (state.leader,)
-    return known
+    if not in_sync and not eligible and not state.in_sync_replicas:
+        # The last one that was eligible has lost its log, or cannot get at it.
+        resigned = [node_id for node_id in state.eligible_leader_replicas if node_id in change.unfit]
+        if resigned:
+            return (resigned[-1],)
+    return state.last_known_eligible_leader_replicas

@@ -25,7 +25,13 @@ from kbroker.metadata.elections import Election, TopicRules
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.fresh_partitions import FreshPartitions, PartitionId
 from kbroker.metadata.image import ClusterImage, PartitionState, TopicImage
-from kbroker.metadata.partition_decisions import ProposedChange, alter_partition, elect_by_hand, resign
+from kbroker.metadata.partition_decisions import (
+    ProposedChange,
+    alter_partition,
+    elect_by_hand,
+    reclaim,
+    resign,
+)
 from kbroker.metadata.partition_writes import partition_write, registration_compare
 from kbroker.metadata.reassignment import begin_reassignment, cancel_reassignment, reassignments
 from kbroker.metadata.store import Compare, Delete, MetadataStore, Operation, Put
@@ -159,6 +165,20 @@ class PartitionController:
         can. Before the broker registers is a good time, after it is none too late. Unknown partitions are
         passed over. ApiError REQUEST_TIMED_OUT; does not wait for the image.
         """
+        await self._change_own(partitions, self._resignation)
+
+    async def reclaim(self, partitions: Sequence[PartitionId]) -> None:
+        """Make this broker's replicas eligible again where they were the last to be, and have all their records.
+
+        For a broker that has started with a log directory that had failed before. As ``resign``.
+        """
+        await self._change_own(partitions, self._reclamation)
+
+    async def _change_own(
+        self,
+        partitions: Sequence[PartitionId],
+        decide: Callable[[ClusterImage, PartitionId], Write | None],
+    ) -> None:
         pending = list(dict.fromkeys(partitions))
         for attempt in range(ATTEMPTS_MAX):
             if attempt:
@@ -167,7 +187,7 @@ class PartitionController:
                     with trio.move_on_after(CATCH_UP_WAIT_S):
                         await self._metadata.wait_for_newer(self._metadata.newest)
             image = self._fresh.image()
-            writes = [write for partition in pending if (write := self._resignation(image, partition))]
+            writes = [write for partition in pending if (write := decide(image, partition))]
             written = await self._writer.write_now(writes)
             if written.unknown:
                 raise store_unreachable()
@@ -186,6 +206,17 @@ class PartitionController:
         if after is None:
             return None
         reason = f"the log on broker {self._node_id} is lost, or its directory failed"
+        return partition_write(image, topic, partition[1], before, after, reason)
+
+    def _reclamation(self, image: ClusterImage, partition: PartitionId) -> Write | None:
+        found = self._fresh.find(image, partition)
+        if found is None:
+            return None
+        topic, before = found
+        after = reclaim(before, self._node_id)
+        if after is None:
+            return None
+        reason = f"broker {self._node_id} has its log again"
         return partition_write(image, topic, partition[1], before, after, reason)
 
     # What administrators ask for

@@ -234,6 +234,21 @@ def resign(
     return settle(image, topic, state, rules, unfit=(node_id,))
 
 
+def reclaim(state: PartitionState, node_id: int) -> PartitionState | None:
+    """The state in which a replica is eligible again that was the last to be it, and has its log after all.
+
+    Its log directory had failed, and is back whole; nobody has led since, so it has everything that was committed.
+    """
+    has_others = state.in_sync_replicas or state.eligible_leader_replicas or state.leader != NO_LEADER
+    if has_others or state.last_known_eligible_leader_replicas != (node_id,):
+        return None
+    return state._replace(
+        eligible_leader_replicas=(node_id,),
+        last_known_eligible_leader_replicas=(),
+        partition_epoch=state.partition_epoch + 1,
+    )
+
+
 def elect_by_hand(
     image: ClusterImage, topic: TopicImage, state: PartitionState, rules: TopicRules, election: Election
 ) -> PartitionState:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import Final, Protocol
 
@@ -78,6 +78,10 @@ class ReplicaWatcher(Protocol):
 
     def changed(self) -> None:
         """The high watermark or the log start have moved: worth telling, but not worth an answer of its own."""
+        ...
+
+    def out_of_sync(self, node_ids: Collection[int]) -> None:
+        """These followers have left the in-sync set: what they said before of how far they are counts no more."""
         ...
 
 
@@ -179,7 +183,7 @@ class Partition:
             self.leader_epoch, self.leader = state.leader_epoch, state.leader
             self.state = ReplicaState.LEADER
             self._flush_due_offset = self._refused_offset = 0
-        elif not self.leadership.update(state):
+        elif not self._update_leadership(state):
             return False
         elif was_pending and self._in_sync_changes is not None:
             self._in_sync_changes.look_again(self)
@@ -187,6 +191,16 @@ class Partition:
         # Who waits for acknowledgements must learn of a smaller set, and whether it is large enough.
         self._notify()
         return begins
+
+    def _update_leadership(self, state: PartitionState) -> bool:
+        before = self.leadership.in_sync_replicas
+        if not self.leadership.update(state):
+            return False
+        gone = set(before).difference(state.in_sync_replicas)
+        if gone:
+            for watcher in self.replica_watchers.values():
+                watcher.out_of_sync(gone)
+        return True
 
     def become_follower(self, state: PartitionState, *, min_in_sync_replicas: int) -> bool:
         """Follow ``state.leader``, which may be nobody; whether that is a new epoch or another leader."""
@@ -553,7 +567,7 @@ class Partition:
         if self.state is not ReplicaState.LEADER or proposal.leader_epoch != self.leader_epoch:
             return
         if state is not None:
-            if state.leader_epoch == self.leader_epoch and self.leadership.update(state):
+            if state.leader_epoch == self.leader_epoch and self._update_leadership(state):
                 self._advance_high_watermark()
                 self._notify()
         elif proposal.partition_epoch == self.leadership.partition_epoch:
