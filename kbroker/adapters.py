@@ -27,6 +27,7 @@ from storage.checkpoint import LOG_START_OFFSET_CHECKPOINT
 from storage.errors import StorageError
 from storage.log_directory import LogDirectory
 from storage.log_manager import LogManager
+from storage.topic_partition import TopicPartition
 from wire.errors import ApiError, ErrorCode
 from wire.schema import ZERO_UUID
 
@@ -323,6 +324,17 @@ class BrokerRacks:
 
 
 _RACK_AWARE_SELECTOR = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+
+
+def is_placed(image: ClusterImage, node_id: int, name: TopicPartition, topic_id: uuid.UUID | None) -> bool:
+    """Whether a broker's log is that of a replica which it is to have; its topic id is not known of every log."""
+    topic, state = image.topic(name.topic), image.partition(*name)
+    return (
+        topic is not None
+        and state is not None
+        and node_id in state.replicas
+        and topic_id in (None, topic.topic_id)
+    )
 
 
 def was_removed(image: ClusterImage, topic: str, topic_id: uuid.UUID | None) -> bool:

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import trio
 
-from kbroker.adapters import was_removed
+from kbroker.adapters import is_placed, was_removed
 from kbroker.broker_parts import BrokerParts
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.metadata.controlled_shutdown import shut_down_controlled
@@ -233,8 +233,11 @@ class Broker:
         await self._tell_of_own_replicas(parts, image)
         await background.start(parts.fetchers.run)
         background.start_soon(parts.in_sync_changes.run)
+        replicas.remove_strays(
+            lambda name, topic_id: is_placed(image, self._config.node_id, name, topic_id),
+            lambda topic, topic_id: was_removed(image, topic, topic_id),
+        )
         await publisher.publish_all(image)
-        replicas.remove_strays(lambda topic, topic_id: was_removed(image, topic, topic_id))
         parts.deletions.add(
             topic_id
             for topic_id, deletion in image.deleted_topics.items()

@@ -195,8 +195,6 @@ class LogManager:
         self.on_moved: Callable[[TopicPartition, str, str], None] | None = None
         """Called with the log directories (old, new) when a log has moved."""
         self.cluster_id = ""
-        self.has_new_directory = False
-        """Whether a log directory had never been anybody's: what was there before is not."""
         self.shortened: set[TopicPartition] = set()
         """Logs that ended earlier when they were loaded than a checkpoint vouches for: the disk has lost records."""
         self.findings: list[RecoveryFinding] = []
@@ -245,7 +243,6 @@ class LogManager:
         try:
             for state in self._live():
                 try:
-                    self.has_new_directory |= state.directory.properties is None
                     state.directory.adopt(cluster_id, node_id, self._new_uuid)
                 except StorageError as error:
                     self._fail_at_start(state, error)
@@ -424,6 +421,11 @@ class LogManager:
         return log
 
     # Replicas that others rely on
+
+    @property
+    def has_new_directory(self) -> bool:
+        """Whether `forget_replicas` was never called for a log directory: it is a new one, and what was there is not."""
+        return any(not state.register.exists for state in self._live())
 
     def vouch_for(self, topic_partition: TopicPartition) -> None:
         """Others count on this replica of a partition: that it has records is entered in the register.

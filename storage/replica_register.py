@@ -42,12 +42,15 @@ class ReplicaRegister:
         self._lock = threading.Lock()
         self._entries: dict[TopicPartition, Entry] = {}
         self._size_bytes = 0
+        self.exists = False
+        """Whether a broker has told the cluster of this directory's replicas before. If not, it is a new one."""
 
     def load(self) -> None:
         try:
             content = self._filesystem.read_file(self._path)
         except FileNotFoundError:
             return
+        self.exists = True
         whole = content[: content.rfind(b"\n") + 1]
         self._size_bytes = len(whole)
         for line in whole.decode(errors="replace").splitlines():
@@ -81,7 +84,6 @@ class ReplicaRegister:
             entries = {name: entry for name, entry in entries.items() if self._entries.get(name) != entry}
             if not entries:
                 return
-            is_new = not self._size_bytes
             content = "".join(_line(name, entry) for name, entry in entries.items()).encode()
             file = self._filesystem.open(self._path, create=True)
             try:
@@ -89,19 +91,20 @@ class ReplicaRegister:
                 file.sync()
             finally:
                 file.close()
-            if is_new:
+            if not self.exists:
                 self._filesystem.sync_directory(self._directory)
+                self.exists = True
             self._size_bytes += len(content)
             self._entries.update(entries)
 
     def keep_only(self, is_known: Callable[[TopicPartition, UUID], bool]) -> None:
-        """Strike out every other one, and all lines that later ones have replaced."""
+        """Strike out every other one, and all lines that later ones have replaced; makes the file if there is none."""
         with self._lock:
             kept = {name: entry for name, entry in self._entries.items() if is_known(name, entry.topic_id)}
             content = "".join(_line(name, entry) for name, entry in kept.items()).encode()
-            if len(content) != self._size_bytes:
+            if len(content) != self._size_bytes or not self.exists:
                 write_atomically(self._filesystem, self._path, content)
-                self._entries, self._size_bytes = kept, len(content)
+                self._entries, self._size_bytes, self.exists = kept, len(content), True
 
 
 def _line(name: TopicPartition, entry: Entry) -> str:

@@ -255,16 +255,21 @@ class ReplicaManager:
         for partition in self:
             partition.standing_changed()
 
-    def remove_strays(self, is_removed: Callable[[str, uuid.UUID | None], bool]) -> None:
-        """Take away the logs that the metadata does not place here.
+    def remove_strays(
+        self,
+        is_placed: Callable[[TopicPartition, uuid.UUID | None], bool],
+        is_removed: Callable[[str, uuid.UUID | None], bool],
+    ) -> None:
+        """Take away the logs that the metadata does not place here (``is_placed``, by topic id as well).
 
+        Before partitions are made: a log of a deleted topic would be in the way of a new one that has its name.
         Those of which ``is_removed`` (by topic and topic id) says that the cluster took them away, while this broker
         was down, are deleted. The others are Kafka's stray logs: they are renamed, and nothing of them is lost.
         """
         removed: list[TopicPartition] = []
         strays: list[TopicPartition] = []
         for name, log in self._log_manager.logs.items():
-            if self.get(*name) is None:
+            if not is_placed(name, log.topic_id):
                 (removed if is_removed(name.topic, log.topic_id) else strays).append(name)
         try:
             if removed:

@@ -20,7 +20,7 @@ import trio
 
 from kbroker.client import BrokerClient
 from kbroker.world import ConnectionLost, OsNetwork
-from tests.bench import cleaner, codec, recovery
+from tests.bench import cleaner, cluster, codec, recovery
 from tests.bench.references import (
     disk_mb_per_s,
     mock_cluster,
@@ -47,6 +47,8 @@ PARTS = (
     "cleaning",
     "recovery",
     "many_partitions",
+    "cluster",
+    "scale",
     "codecs",
 )
 PARTS_OF_ANY_BROKER = ("latency", "throughput", "transactions")
@@ -367,6 +369,12 @@ class Bench:
             seconds = time.perf_counter() - started
             self.add(f"restart with {topics * 100:,} partitions, until ready", seconds, "s", at_most=10)
             self.add(f"resident memory, {topics * 100:,} partitions", broker.resident_bytes() / 2**20, "MiB")
+
+    def cluster(self) -> None:
+        cluster.measure(self)
+
+    def scale(self) -> None:
+        cluster.measure_scale(self)
 
     def codecs(self) -> None:
         for row in codec.run(0.1 if self.quick else 0.4):

@@ -1,8 +1,8 @@
 """The client side of the benchmark, in a process of its own: ``python -m tests.bench.workload JSON``.
 
 Takes a description of the work as JSON and prints what it measured as JSON: {"mb_per_s", "records_per_s"} for
-``produce``, ``consume`` and ``drain``, {"p50_us", "p99_us"} for ``round_trip``, both and {"transactions_per_s"} for
-``transactions``, nothing for ``fill``. ``mock`` runs
+``produce``, ``consume`` and ``drain``, {"p50_us", "p99_us"} for ``round_trip`` and ``paced``, both and {"transactions_per_s"}
+for ``transactions``, nothing for ``fill``. ``mock`` runs
 librdkafka's built-in mock cluster until its standard input closes, after printing its address.
 """
 
@@ -25,12 +25,12 @@ FILL_PARTITIONS = 4
 FILL_BYTES = 4_000_000
 
 
-def produce(bootstrap: str, topic: str, size: int, count: int) -> dict[str, float]:
-    """``count`` records of ``size`` bytes with acks=1 and linger.ms=5, from the first call to the last ack."""
+def produce(bootstrap: str, topic: str, size: int, count: int, acks: int | str = 1) -> dict[str, float]:
+    """``count`` records of ``size`` bytes with linger.ms=5, from the first call to the last ack."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
-            "acks": 1,
+            "acks": acks,
             "linger.ms": 5,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 1_000_000,
@@ -148,6 +148,32 @@ def round_trip(bootstrap: str, topic: str, size: int, count: int) -> dict[str, f
     return {"p50_us": times[count // 2] * 1e6, "p99_us": times[count * 99 // 100] * 1e6}
 
 
+def paced(bootstrap: str, topic: str, size: int, count: int, per_second: int) -> dict[str, float]:
+    """``count`` records of an idempotent producer, at so many a second, no lingering: from ``produce`` to the acknowledgement.
+
+    A record counts from the moment at which it was due, not at which the client got round to it.
+    """
+    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0})
+    value = bytes(size)
+    times: list[float] = []
+    warm_up = per_second
+    began = time.perf_counter()
+    for number in range(count + warm_up):
+        due = began + number / per_second
+        while (now := time.perf_counter()) < due:
+            producer.poll(due - now)
+
+        def note(error: object, message: object, due: float = due, number: int = number) -> None:
+            assert error is None, error
+            if number >= warm_up:
+                times.append(time.perf_counter() - due)
+
+        producer.produce(topic, value, partition=0, on_delivery=note)
+    assert producer.flush(FLUSH_DEADLINE_S) == 0
+    times.sort()
+    return {"p50_us": times[count // 2] * 1e6, "p99_us": times[count * 99 // 100] * 1e6}
+
+
 def transactions(bootstrap: str, topic: str, size: int, count: int, records: int) -> dict[str, float]:
     """``count`` transactions of ``records`` records each: rates, and how long the commit alone takes.
 
@@ -208,6 +234,7 @@ def main() -> None:
         "fill": fill,
         "drain": drain,
         "round_trip": round_trip,
+        "paced": paced,
         "transactions": transactions,
     }
     print(json.dumps(kinds[kind](**work)))

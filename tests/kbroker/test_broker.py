@@ -225,6 +225,16 @@ async def test_a_stray_log_does_not_stand_in_the_way(tmp_path: Path) -> None:
         assert await produce(client, "u", batch(b"a")) == (0, 0)
 
 
+async def test_the_log_of_a_former_topic_makes_way_for_the_one_that_took_its_name(tmp_path: Path) -> None:
+    async with running_broker(tmp_path) as broker, await broker.client() as client:
+        await create_topic(client, "t")
+        assert await produce(client, "t", batch(b"a")) == (0, 0)
+    (tmp_path / "t-0" / "partition.metadata").write_text(f"version: 0\ntopic_id: {_text(uuid.uuid4())}")
+    async with running_broker(tmp_path) as broker, await broker.client() as client:
+        assert await produce(client, "t", batch(b"b")) == (0, 0)
+    assert list(tmp_path.glob("t-0.*-stray"))  # nobody knows it, so nothing of it is lost
+
+
 def _text(topic_id: uuid.UUID) -> str:
     return urlsafe_b64encode(topic_id.bytes).rstrip(b"=").decode()
 

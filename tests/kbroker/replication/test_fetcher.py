@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -377,6 +378,30 @@ async def test_a_follower_that_registered_anew_tells_again_how_far_it_is(
             pair.broker_epoch = epoch
             await pair.until(lambda epoch=epoch: leader.leadership.followers[2].broker_epoch == epoch)
         assert pair.changes.requests == [leader]
+
+
+async def test_a_follower_that_left_the_in_sync_set_says_anew_how_far_it_is(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Though there is no news of the partition, and neither connection nor session was lost."""
+    async with running_pair(tmp_path) as pair:
+        leader, other = pair.leader.apply(State(), State())
+        pair.follower.apply(State(), State())
+        await trio.sleep(5)
+        told: list[int] = []
+        noted = other.follower_fetched
+
+        def note(*arguments: Any, **named: Any) -> None:
+            told.append(1)
+            noted(*arguments, **named)
+
+        other.follower_fetched = note  # type: ignore[method-assign]
+        pair.leader.apply(State(in_sync_replicas=(1,), partition_epoch=1), State())
+        assert not leader.leadership.followers[2].has_told
+        await pair.until(lambda: pair.changes.requests == [leader])
+        assert leader.leadership.followers[2].has_told
+        await trio.sleep(5)
+        assert not told and len(pair.sessions) == 1
 
 
 async def test_a_lost_leader_is_sought_until_it_is_there_again(

@@ -141,6 +141,20 @@ def test_nobody_joins_while_a_change_is_pending_or_without_leave() -> None:
     assert not scene.is_ready(2, 10)
 
 
+def test_who_left_the_in_sync_set_must_say_anew_how_far_it_is() -> None:
+    """It may have left because its disk was lost, while its registration is still there."""
+    scene = Scene()
+    scene.fetch(2, 10)
+    scene.fetch(3, 10)
+    assert scene.leadership.update(State(in_sync_replicas=(1, 2), partition_epoch=1))
+    assert not scene.is_ready(3, 10)
+    scene.append(5)
+    scene.fetch(2, 15)
+    assert scene.high_watermark == 15  # nor is it waited for
+    scene.fetch(3, 15)
+    assert scene.is_ready(3, 15)
+
+
 def test_a_follower_lags_when_it_was_not_at_the_end_for_too_long() -> None:
     scene = Scene()
     scene.fetch(2, 10)

@@ -1,0 +1,137 @@
+"""Which replicas ever had records on the disk: told through crashes, and apart from those that were lost."""
+
+from __future__ import annotations
+
+import random
+from uuid import UUID
+
+import pytest
+
+from storage.log_config import LogConfig
+from storage.log_manager import LogManager
+from storage.replica_register import REPLICA_REGISTER, ReplicaRegister
+from storage.topic_partition import TopicPartition
+from tests.running_broker import batch
+from tests.sim.coverage import Coverage
+from tests.sim.disk import Disk
+from tests.sim.filesystem import SimulatedFilesystem
+
+DIRECTORY = "/data"
+T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
+ID, OTHER_ID = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture
+def disk() -> Disk:
+    made = Disk(random.Random(1), lambda: 1_700_000_000_000, Coverage())
+    SimulatedFilesystem(made).make_directories(DIRECTORY)
+    SimulatedFilesystem(made).sync_directory("/")
+    return made
+
+
+def register_on(disk: Disk) -> ReplicaRegister:
+    found = ReplicaRegister(SimulatedFilesystem(disk), DIRECTORY)
+    found.load()
+    return found
+
+
+def manager_on(disk: Disk) -> LogManager:
+    manager = LogManager(
+        [DIRECTORY],
+        filesystem=SimulatedFilesystem(disk),
+        clock_ms=lambda: 1_700_000_000_000,
+        random_uuid=lambda: UUID(int=7, version=4),
+        random_below=lambda n: 0,
+    )
+    manager.open(node_id=1)
+    manager.load(lambda topic: LogConfig())
+    return manager
+
+
+def test_what_was_entered_survives_the_loss_of_power(disk: Disk) -> None:
+    register_on(disk).add(T0, ID)
+    disk.lose_power()
+    found = register_on(disk)
+    assert found.has(T0, ID)
+    assert not found.has(T0, OTHER_ID)
+    assert not found.has(T1, ID)
+
+
+def test_a_line_that_was_cut_short_vouches_for_nothing_and_is_written_over(disk: Disk) -> None:
+    register_on(disk).add(T0, ID)
+    filesystem = SimulatedFilesystem(disk)
+    path = f"{DIRECTORY}/{REPLICA_REGISTER}"
+    filesystem.write_file(path, filesystem.read_file(path) + b"t 1 0000", sync=True)
+    found = register_on(disk)
+    assert list(found.entries) == [T0]
+    found.add(T1, OTHER_ID)
+    assert register_on(disk).has(T1, OTHER_ID)
+
+
+def test_a_lost_replica_stays_lost_until_it_has_records_again(disk: Disk) -> None:
+    register = register_on(disk)
+    register.add(T0, ID)
+    register.mark_lost({T0: ID})
+    assert not register_on(disk).has(T0, ID)
+    register_on(disk).add(T0, ID)
+    assert register_on(disk).has(T0, ID)
+
+
+def test_who_is_not_known_any_more_is_struck_out(disk: Disk) -> None:
+    register = register_on(disk)
+    register.add(T0, ID)
+    register.add(T1, OTHER_ID)
+    register.keep_only(lambda name, topic_id: topic_id == ID)
+    assert list(register_on(disk).entries) == [T0]
+
+
+def test_a_directory_is_new_until_its_replicas_have_been_told(disk: Disk) -> None:
+    manager = manager_on(disk)
+    assert manager.has_new_directory
+    manager.forget_replicas(lambda name, topic_id: True)
+    manager.abandon()
+    again = manager_on(disk)
+    assert not again.has_new_directory
+    again.abandon()
+
+
+@pytest.mark.parametrize("has_records", [True, False])
+def test_a_missing_log_is_lost_if_records_of_it_were_ever_on_the_disk(disk: Disk, has_records: bool) -> None:
+    manager = manager_on(disk)
+    manager.forget_replicas(lambda name, topic_id: True)
+    log = manager.create(T0, ID, LogConfig())
+    manager.vouch_for(T0)
+    if has_records:
+        log.append_as_leader(batch(b"x"), 0)
+        log.flush()
+    manager.abandon()
+    filesystem = SimulatedFilesystem(disk)
+    for entry in filesystem.scan(f"{DIRECTORY}/t-0"):
+        filesystem.remove(f"{DIRECTORY}/t-0/{entry.name}")
+    filesystem.remove_directory(f"{DIRECTORY}/t-0")
+    again = manager_on(disk)
+    assert again.is_lost(T0, ID) is has_records
+    assert not again.is_lost(T0, OTHER_ID)
+    # A log made in its place does not make it what it was.
+    again.create(T0, ID, LogConfig())
+    assert again.is_lost(T0, ID) is has_records
+    again.abandon()
+
+
+def test_a_replica_with_records_is_entered_before_a_flush_is_finished(disk: Disk) -> None:
+    manager = manager_on(disk)
+    log = manager.create(T0, ID, LogConfig())
+    manager.vouch_for(T0)
+    log.append_as_leader(batch(b"x"), 0)
+    pending = log.begin_flush()
+    assert pending is not None
+    assert pending.plain_files == []  # there is more to do than to sync files
+    pending.sync()
+    assert register_on(disk).has(T0, ID)
+    pending.finish()
+    log.append_as_leader(batch(b"y"), 0)
+    following = log.begin_flush()
+    assert following is not None
+    assert following.plain_files
+    following.abandon()
+    manager.abandon()
