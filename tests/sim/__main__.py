@@ -1,4 +1,4 @@
-"""``python -m tests.sim storage|cluster --seeds A:B``: one simulated life for each seed from A up to (not including) B."""
+"""``python -m tests.sim storage|cluster --seeds A:B``: one simulated life for each seed from A on, without B."""
 
 from __future__ import annotations
 
