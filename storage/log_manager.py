@@ -424,7 +424,7 @@ class LogManager:
 
     @property
     def has_new_directory(self) -> bool:
-        """Whether `forget_replicas` was never called for a log directory: it is a new one, and what was there is not."""
+        """Whether `forget_replicas` was never called for a log directory: what was there before is not."""
         return any(not state.register.exists for state in self._live())
 
     def vouch_for(self, topic_partition: TopicPartition) -> None:

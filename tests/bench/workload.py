@@ -1,8 +1,8 @@
 """The client side of the benchmark, in a process of its own: ``python -m tests.bench.workload JSON``.
 
 Takes a description of the work as JSON and prints what it measured as JSON: {"mb_per_s", "records_per_s"} for
-``produce``, ``consume`` and ``drain``, {"p50_us", "p99_us"} for ``round_trip`` and ``paced``, both and {"transactions_per_s"}
-for ``transactions``, nothing for ``fill``. ``mock`` runs
+``produce``, ``consume`` and ``drain``, {"p50_us", "p99_us"} for ``round_trip`` and ``paced``, both and
+{"transactions_per_s"} for ``transactions``, nothing for ``fill``. ``mock`` runs
 librdkafka's built-in mock cluster until its standard input closes, after printing its address.
 """
 
@@ -149,9 +149,9 @@ def round_trip(bootstrap: str, topic: str, size: int, count: int) -> dict[str, f
 
 
 def paced(bootstrap: str, topic: str, size: int, count: int, per_second: int) -> dict[str, float]:
-    """``count`` records of an idempotent producer, at so many a second, no lingering: from ``produce`` to the acknowledgement.
+    """``count`` records of an idempotent producer, so many a second, no lingering: how long until the acknowledgement.
 
-    A record counts from the moment at which it was due, not at which the client got round to it.
+    It counts from the moment at which a record was due, not at which the client got round to it.
     """
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 0})
     value = bytes(size)

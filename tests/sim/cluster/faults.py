@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -25,19 +24,6 @@ Undo = Callable[[], None]
 
 def _nothing() -> None:
     return
-
-
-@dataclass(slots=True)
-class _GuardedFault(Fault):
-    """An error that only comes while ``may_strike``.
-
-    A broker whose directory fails leaves the in-sync sets for good: the last one in sync would leave nobody.
-    """
-
-    may_strike: Callable[[], bool] = lambda: True
-
-    def strikes(self, operation: str, path: str) -> bool:
-        return self.may_strike() and Fault.strikes(self, operation, path)
 
 
 class LostReplicas:
@@ -333,12 +319,7 @@ class Faults:
         # What a failed sync forgets was in the page cache only, as with a power loss.
         self._simulation.took_back_reads()
         operations = self.random.choice((SYNCS, WRITES, frozenset({"sync"})))
-        node_id = machine.node_id
-
-        def may_strike() -> bool:
-            return self.lost.can_do_without(self._simulation.truth, node_id, spare_single=True)
-
-        fault = _GuardedFault(operations, LOG_DIRECTORY, errno.EIO, may_strike=may_strike)
+        fault = Fault(operations, LOG_DIRECTORY, errno.EIO)
         machine.life.filesystem.faults.append(fault)
         return machine.host.name, _nothing
 
