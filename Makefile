@@ -45,8 +45,9 @@ kill: $(READY) ## kill -9 the broker twenty times under load, then with transact
 chaos: $(READY) ## two minutes of killed, paused and cut-off brokers under load, and a check of every record (root, etcd)
 	$(BIN)/python -m tests.chaos --minutes 2 --seed 1
 
-sim: $(READY) ## 2,000 lives of a log on a simulated disk that loses power, fails and fills up
+sim: $(READY) ## simulated lives: 2,000 of a log on a disk that fails, 300 of a cluster in which everything does
 	$(BIN)/python -m tests.sim storage --seeds 0:2000
+	$(BIN)/python -m tests.sim cluster --seeds 0:300
 
 container: $(READY) ## build the image with buildah and start it (Debian, root)
 	$(BIN)/python -m pytest -m container tests/container
