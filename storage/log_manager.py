@@ -18,19 +18,17 @@ from storage.checkpoint import (
     RECOVERY_POINT_CHECKPOINT,
 )
 from storage.cleaner.checkpoints import CleanerCheckpoints
+from storage.directory_state import DirectoryState
 from storage.errors import IncompatibleDirectoryError, StorageError
 from storage.filesystem import Filesystem
 from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_context import LogContext
-from storage.log_directory import LogDirectory, OffsetCheckpoint
+from storage.log_directory import LogDirectory
 from storage.log_move import LogMove
 from storage.log_moves import LogMoves
 from storage.producer_state import PRODUCER_ID_EXPIRATION_MS
-from storage.recovery_anchor import RecoveryAnchor
-from storage.recovery_checkpoint import RecoveryCheckpoint
 from storage.recovery_report import RecoveryFinding
-from storage.replica_register import ReplicaRegister
 from storage.topic_partition import DELETE_SUFFIX, FUTURE_SUFFIX, TopicPartition, parse_directory_name
 from storage.uuid_text import uuid_to_text
 from wire.errors import ApiError, ErrorCode
@@ -44,105 +42,6 @@ _PREFERRED_MAX = 10_000
 
 UNANCHORED_BYTES_MAX = 8 << 20
 """How much a log may grow before it gets a new recovery anchor. Reading as much takes about 10 ms."""
-
-
-class _DirectoryState:
-    """A log directory with the logs in it and the checkpoints about them."""
-
-    def __init__(
-        self, filesystem: Filesystem, directory: LogDirectory, moves: Callable[[str], list[LogMove]]
-    ) -> None:
-        self.directory = directory
-        self._moves = moves
-        self._found_names: set[TopicPartition] = set()
-        self._found_recovery_points: Mapping[TopicPartition, int] = {}
-        self._found_anchors: Mapping[TopicPartition, RecoveryAnchor] = {}
-        self.logs: dict[TopicPartition, Log] = {}
-        self.told: set[TopicPartition] = set()
-        """Of whom the checkpoints may have something to say, be they still here or not."""
-        self.tells_of_deleted_logs = False
-        """Whether a checkpoint may still hold what it said of logs that were deleted, since the disk was full."""
-        self.register = ReplicaRegister(filesystem, directory.path)
-        self.recovery = RecoveryCheckpoint(filesystem, directory.path)
-        self.log_start_offsets = self._checkpoint(filesystem, LOG_START_OFFSET_CHECKPOINT)
-        self.high_watermarks = self._checkpoint(filesystem, HIGH_WATERMARK_CHECKPOINT)
-
-    def _checkpoint(self, filesystem: Filesystem, name: str) -> OffsetCheckpoint:
-        return OffsetCheckpoint(filesystem, f"{self.directory.path}/{name}")
-
-    def moves(self) -> list[LogMove]:
-        """Those whose future log is here: what a checkpoint says must hold for it once it is the log."""
-        return self._moves(self.directory.path)
-
-    def prepare_recovery_points(self) -> Callable[[], None]:
-        return self.recovery.prepare(self._checkpoint_offsets(), self._anchors())
-
-    def lower_recovery_points(self) -> None:
-        """Write them, some of which are lower than before."""
-        self.recovery.lower(self._checkpoint_offsets(), self._anchors())
-
-    def _checkpoint_offsets(self) -> dict[TopicPartition, int]:
-        copies = {move.current.topic_partition: move.durable_offset for move in self.moves()}
-        offsets = {name: log.checkpoint_offset for name, log in self.logs.items()} | copies
-        self.told |= offsets.keys()
-        return offsets
-
-    def _anchors(self) -> dict[TopicPartition, RecoveryAnchor]:
-        return {
-            name: anchor for name, log in self.logs.items() if (anchor := log.recovery_anchor) is not None
-        }
-
-    def found(
-        self,
-        names: Iterable[TopicPartition],
-        recovery_points: Mapping[TopicPartition, int],
-        anchors: Mapping[TopicPartition, RecoveryAnchor],
-    ) -> None:
-        """What the checkpoints had something to say about when they were read."""
-        self._found_names = set(names)
-        self.told |= self._found_names
-        self._found_recovery_points = recovery_points
-        self._found_anchors = anchors
-
-    def shortened(self) -> Iterator[TopicPartition]:
-        """The logs that end before their recovery point; to be asked before `forget_what_is_gone`."""
-        for name, offset in self._found_recovery_points.items():
-            if name in self.logs and self.logs[name].log_end_offset < offset:
-                yield name
-
-    def forget_what_is_gone(self) -> None:
-        """Once all logs are open: nothing that a checkpoint still says of others may be taken for a new log's.
-
-        Nor for what is appended to a log that ends earlier now than the checkpoint had it.
-        """
-        known = self.logs.keys() | {move.current.topic_partition for move in self.moves()}
-        ends_earlier = any(
-            name in self.logs and self.logs[name].checkpoint_offset < offset
-            for name, offset in self._found_recovery_points.items()
-        )
-        if ends_earlier or not self._found_names <= known:
-            self.lower_recovery_points()
-            self.prepare_log_start_offsets()()
-            self.prepare_high_watermarks()()
-        elif any(anchor != self.logs[name].recovery_anchor for name, anchor in self._found_anchors.items()):
-            self.recovery.forget_other_anchors(self._anchors())
-        self.found((), {}, {})
-
-    def prepare_log_start_offsets(
-        self, lowered: Mapping[TopicPartition, int] | None = None
-    ) -> Callable[[], None]:
-        """`lowered` is where logs are about to be cut before their start.
-
-        Kafka leaves out what the first segment's name tells; but a power loss may bring deleted segments back.
-        """
-        return self.log_start_offsets.prepare(
-            {name: log.log_start_offset for name, log in self.logs.items() if log.log_start_offset > 0}
-            | {move.current.topic_partition: move.current.log_start_offset for move in self.moves()}
-            | dict(lowered or {})
-        )
-
-    def prepare_high_watermarks(self) -> Callable[[], None]:
-        return self.high_watermarks.prepare({name: log.high_watermark for name, log in self.logs.items()})
 
 
 class LogManager:
@@ -184,7 +83,7 @@ class LogManager:
         self.moves = LogMoves(self.context, random_uuid, self._prepare_recovery_points)
         """Logs on their way to another directory."""
         self._states = [
-            _DirectoryState(filesystem, LogDirectory(filesystem, path), self.moves.into) for path in paths
+            DirectoryState(filesystem, LogDirectory(filesystem, path), self.moves.into) for path in paths
         ]
         self._logs: dict[TopicPartition, Log] = {}
         self._offline_partitions: dict[TopicPartition, StorageError] = {}
@@ -257,7 +156,7 @@ class LogManager:
             if not uuid_to_text(uuid).startswith("-"):
                 return uuid
 
-    def _fail_at_start(self, state: _DirectoryState, error: StorageError) -> None:
+    def _fail_at_start(self, state: DirectoryState, error: StorageError) -> None:
         logger.error("Log directory %s is offline: %s", state.directory.path, error)
         state.directory.error = error
         if not self._live():
@@ -302,7 +201,7 @@ class LogManager:
                 raise
 
     def _load_directory(
-        self, state: _DirectoryState, topic_config: Callable[[str], LogConfig], configs: dict[str, LogConfig]
+        self, state: DirectoryState, topic_config: Callable[[str], LogConfig], configs: dict[str, LogConfig]
     ) -> None:
         clean = state.directory.take_clean_shutdown_marker()
         state.register.load()
@@ -365,7 +264,7 @@ class LogManager:
             f"{name} is in {loaded.directory} and in {directory}; remove one of them"
         )
 
-    def _add(self, state: _DirectoryState, log: Log) -> None:
+    def _add(self, state: DirectoryState, log: Log) -> None:
         log.on_recovery_point_lowered = self._write_recovery_points
         log.before_cut = lambda offset: self._before_cut(log, offset)
         state.logs[log.topic_partition] = log
@@ -474,7 +373,7 @@ class LogManager:
         for state in self._live():
             self._write_file(state, partial(state.register.keep_only, is_known))
 
-    def _state_for_new_log(self, directory: str | None) -> _DirectoryState:
+    def _state_for_new_log(self, directory: str | None) -> DirectoryState:
         live = self._live()
         if directory is not None:
             path = self._filesystem.real_path(directory)
@@ -507,7 +406,7 @@ class LogManager:
         self, topic_partitions: Iterable[TopicPartition], new_name: Callable[[TopicPartition, UUID], str]
     ) -> list[Log]:
         taken: list[Log] = []
-        touched: list[_DirectoryState] = []
+        touched: list[DirectoryState] = []
         for name in topic_partitions:
             self._offline_partitions.pop(name, None)
             move = self.moves.get(name)
@@ -544,7 +443,7 @@ class LogManager:
                 logger.error("Deleted logs are still in a checkpoint: %s", error)
         return taken
 
-    def _forget_deleted_logs(self, state: _DirectoryState) -> None:
+    def _forget_deleted_logs(self, state: DirectoryState) -> None:
         """After a crash, a new log of the same name must not inherit these offsets, or lose its records to them."""
         self._write(
             state,
@@ -667,10 +566,10 @@ class LogManager:
     def has_live_directory(self) -> bool:
         return bool(self._live())
 
-    def _live(self) -> list[_DirectoryState]:
+    def _live(self) -> list[DirectoryState]:
         return [state for state in self._states if state.directory.error is None]
 
-    def _state_of(self, log: Log) -> _DirectoryState:
+    def _state_of(self, log: Log) -> DirectoryState:
         return next(state for state in self._states if state.directory.path == log.log_directory)
 
     # Housekeeping
@@ -760,11 +659,11 @@ class LogManager:
         state = self._state_of(log)
         self._write_file(state, state.lower_recovery_points)
 
-    def _write(self, state: _DirectoryState, prepares: list[Callable[[], Callable[[], None]]]) -> None:
+    def _write(self, state: DirectoryState, prepares: list[Callable[[], Callable[[], None]]]) -> None:
         for prepare in prepares:
             self._write_file(state, prepare())
 
-    def _write_file(self, state: _DirectoryState, write: Callable[[], None]) -> None:
+    def _write_file(self, state: DirectoryState, write: Callable[[], None]) -> None:
         try:
             write()
         except OSError as error:
