@@ -1,0 +1,224 @@
+"""May a broker lead, and what are its replicas worth."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import trio
+import trio.testing
+
+from kbroker.metadata.image import ClusterImage, PartitionState, TopicImage
+from kbroker.standing import Reports, judge_replicas, watch_session
+from storage.filesystem import OsFilesystem
+from storage.log_config import LogConfig
+from storage.log_manager import LogManager
+from storage.topic_partition import TopicPartition
+from tests.running_broker import batch
+from wire.errors import ApiError, ErrorCode
+
+NODE = 1
+TOPIC_ID = uuid.UUID(int=9)
+KEY = (TOPIC_ID, 0)
+NAME = TopicPartition("t", 0)
+
+
+def image_of(**state: object) -> ClusterImage:
+    born = PartitionState(replicas=(1, 2, 3), in_sync_replicas=(1, 2, 3), leader=2)
+    topic = TopicImage("t", TOPIC_ID, (born._replace(**state),), 5)
+    return ClusterImage(topics={"t": topic}, topics_by_id={TOPIC_ID: topic})
+
+
+LAST_KNOWN = {"leader": -1, "in_sync_replicas": (), "last_known_eligible_leader_replicas": (NODE,)}
+
+
+class Disk:
+    """A log directory that brokers come and go on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.start()
+
+    def start(self) -> None:
+        self.logs = LogManager(
+            [str(self.path)],
+            filesystem=OsFilesystem(),
+            clock_ms=lambda: 1_700_000_000_000,
+            random_uuid=uuid.uuid4,
+            random_below=random.Random(1).randrange,
+        )
+        self.logs.open(node_id=NODE)
+        self.logs.load(lambda topic: LogConfig())
+
+    def restart(self) -> None:
+        self.logs.abandon()
+        self.start()
+
+    def write(self, count: int = 1) -> None:
+        log = self.logs.create(NAME, TOPIC_ID, LogConfig())
+        self.logs.vouch_for(NAME)
+        for _ in range(count):
+            log.append_as_leader(batch(b"x"), 0)
+        log.flush()
+
+    def lose_log(self) -> None:
+        self.logs.abandon()
+        shutil.rmtree(self.path / NAME.directory_name)
+        self.start()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    made = Disk(tmp_path)
+    made.logs.forget_replicas(lambda name, topic_id: True)
+    yield made
+    made.logs.abandon()
+
+
+def test_a_replica_that_is_whole_has_nothing_to_tell(disk: Disk) -> None:
+    disk.write()
+    disk.restart()
+    assert judge_replicas(image_of(), NODE, disk.logs) == ({}, {})
+
+
+def test_a_replica_that_the_disk_has_lost_is_unfit_until_it_has_records_again(disk: Disk) -> None:
+    disk.write()
+    disk.lose_log()
+    assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
+    disk.logs.mark_lost({NAME: TOPIC_ID})
+    disk.logs.create(NAME, TOPIC_ID, LogConfig())  # made anew in its place
+    disk.restart()
+    assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
+    assert judge_replicas(image_of(**LAST_KNOWN), NODE, disk.logs).whole == {}
+    disk.write()
+    disk.restart()
+    assert judge_replicas(image_of(), NODE, disk.logs).unfit == {}
+
+
+def test_a_log_that_never_had_a_record_on_the_disk_may_be_missing(disk: Disk) -> None:
+    disk.logs.create(NAME, TOPIC_ID, LogConfig())
+    disk.logs.vouch_for(NAME)
+    disk.lose_log()
+    assert judge_replicas(image_of(state_revision=8), NODE, disk.logs) == ({}, {})
+
+
+def test_on_a_new_disk_every_replica_is_lost(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
+    disk.logs.abandon()
+
+
+def test_a_log_that_ends_before_what_a_checkpoint_vouches_for_is_unfit(disk: Disk) -> None:
+    disk.write(3)
+    disk.logs.checkpoint()
+    disk.logs.abandon()
+    segment = disk.path / NAME.directory_name / "00000000000000000000.log"
+    with segment.open("r+b") as file:
+        file.truncate(segment.stat().st_size // 2)
+    disk.start()
+    assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"replicas": (1,), "in_sync_replicas": (1,), "leader": 1},
+        {"in_sync_replicas": (2, 3)},
+    ],
+    ids=["the only replica", "out of sync anyway"],
+)
+def test_whose_loss_need_not_be_told(disk: Disk, state: dict[str, object]) -> None:
+    disk.write()
+    disk.lose_log()
+    assert judge_replicas(image_of(**state), NODE, disk.logs) == ({}, {})
+
+
+def test_an_eligible_replica_counts_as_well(disk: Disk) -> None:
+    disk.write()
+    disk.lose_log()
+    image = image_of(in_sync_replicas=(), leader=-1, eligible_leader_replicas=(1, 2))
+    assert judge_replicas(image, NODE, disk.logs).unfit == {KEY: NAME}
+
+
+def test_the_last_one_that_could_have_led_is_told_to_be_back_if_it_is_whole(disk: Disk) -> None:
+    disk.write()
+    disk.restart()
+    assert judge_replicas(image_of(**LAST_KNOWN), NODE, disk.logs).whole == {KEY: NAME}
+    disk.lose_log()
+    assert judge_replicas(image_of(**LAST_KNOWN), NODE, disk.logs).whole == {}
+
+
+@dataclass
+class Session:
+    """A BrokerSession as far as it is watched."""
+
+    secure_until: float = 10.0
+    broker_epoch: int = 1
+    registration: object = field(default_factory=lambda: SimpleNamespace(node_id=NODE))
+
+    def is_secure(self) -> bool:
+        return trio.current_time() < self.secure_until
+
+
+class Time:
+    def monotonic(self) -> float:
+        return trio.current_time()
+
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+
+async def test_a_session_that_is_not_renewed_is_told_in_time_and_so_is_its_return(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    session, told = Session(secure_until=trio.current_time() + 10), []
+    began = trio.current_time()
+    nursery.start_soon(
+        watch_session,
+        session,
+        Time(),
+        lambda secure: told.append((round(trio.current_time() - began, 1), secure)),
+    )
+    await trio.sleep(20)
+    assert told == [(10.0, False)]
+    session.secure_until = trio.current_time() + 100
+    await trio.sleep(1)
+    assert [secure for _, secure in told] == [False, True]
+    assert told[1][0] <= 20.1
+
+
+async def test_a_session_lost_and_had_again_within_one_look_is_told(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    session, told = Session(secure_until=trio.current_time() + 1000), []
+    nursery.start_soon(watch_session, session, Time(), told.append)
+    await trio.sleep(5.5)
+    session.broker_epoch = 2
+    await trio.sleep(1.5)
+    assert told == [True]
+
+
+async def test_what_has_happened_is_reported_until_it_is_known(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    attempts: list[list[int]] = []
+
+    async def report(things: list[int]) -> None:
+        attempts.append(things)
+        if len(attempts) < 3:
+            raise ApiError(ErrorCode.REQUEST_TIMED_OUT)
+
+    reports = Reports("numbers", report, trio.sleep)
+    nursery.start_soon(reports.run)
+    reports.add([1, 2])
+    await trio.sleep(5)
+    assert attempts == [[1, 2]] * 3
+    reports.add([3])
+    await trio.sleep(1)
+    assert attempts[3:] == [[3]]
