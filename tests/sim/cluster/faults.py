@@ -49,15 +49,24 @@ class LostReplicas:
             elif not is_in_sync:
                 self._lost[topic_id, index, node_id] = True
 
+    def __bool__(self) -> bool:
+        return bool(self._lost)
+
     def has(self, topic_id: UUID, index: int, node_id: int) -> bool:
         return (topic_id, index, node_id) in self._lost
 
-    def can_do_without(self, image: ClusterImage, node_id: int, *, spare_single: bool = False) -> bool:
-        """Whether every partition on this node has a good replica in sync elsewhere (or is ``spare_single``)."""
+    def can_do_without(self, image: ClusterImage, node_id: int, is_running: Callable[[int], bool]) -> bool:
+        """Whether every partition on this node has a good replica in sync elsewhere, which is there to stay.
+
+        One whose machine is down, or has just come back, is about to leave the in-sync set: it saves nobody.
+        """
         return all(
-            (spare_single and len(state.replicas) == 1)
-            or any(
-                other != node_id and (topic.topic_id, index, other) not in self._lost
+            any(
+                other != node_id
+                and (topic.topic_id, index, other) not in self._lost
+                and is_running(other)
+                and other in image.brokers
+                and not image.was_away(topic, state, other)
                 for other in state.in_sync_replicas or state.eligible_leader_replicas
             )
             for topic in image.topics.values()
@@ -188,6 +197,9 @@ class Faults:
     def _restart(self) -> tuple[str, Undo]:
         machine = self._machine()
         if machine is None or machine.is_paused:
+            return "", _nothing
+        # Whoever restarts in order hands over to replicas that the store takes for good, lost ones among them.
+        if self.lost and not self._can_do_without(machine):
             return "", _nothing
         machine.stop(self._down_s())
         return machine.host.name, _nothing
@@ -325,10 +337,15 @@ class Faults:
 
     def _losable(self) -> Machine | None:
         """A machine that can lose its disk without any acknowledged record being lost."""
-        truth = self._simulation.truth
         machine = self._machine(running=False)
         assert machine is not None
-        return machine if self.lost.can_do_without(truth, machine.node_id) else None
+        return machine if self._can_do_without(machine) else None
+
+    def _can_do_without(self, machine: Machine) -> bool:
+        machines = self._simulation.machines
+        return self.lost.can_do_without(
+            self._simulation.truth, machine.node_id, lambda node_id: machines[node_id - 1].is_running
+        )
 
     def _lose_disk(self) -> tuple[str, Undo]:
         machine = self._losable()

@@ -17,7 +17,7 @@ from wire.messages.offsets import (
     OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse,
 )
-from wire.records import ControlType, iterate_batches, read_control_type, read_records
+from wire.records import ControlType, crc_matches, iterate_batches, read_control_type, read_records
 
 _PartitionData = FetchResponse.FetchableTopicResponse.PartitionData
 
@@ -134,6 +134,8 @@ def _records(place: Place, answer: _PartitionData, isolation: Isolation) -> Iter
     data = bytes(answer.records or b"")  # type: ignore[arg-type]
     aborted = sorted((each.first_offset, each.producer_id) for each in answer.aborted_transactions or ())
     aborting: dict[int, None] = {}
+    if not all(crc_matches(data, position, header) for position, header in iterate_batches(data)):
+        raise Unanswered("a batch is damaged")  # by a disk that fails: clients ask again
     for position, header in iterate_batches(data):
         while aborted and aborted[0][0] <= header.last_offset:
             aborting[aborted.pop(0)[1]] = None
