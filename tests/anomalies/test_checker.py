@@ -109,7 +109,7 @@ def clean() -> list[Operation]:
         output("t1a", "t1", 0),
         output("t1b", "t1", 1),
         *transaction("t2", 2, outcome="aborted"),
-        output("t2c", "t2", 3, outcome="unknown"),
+        output("t2c", "t2", 3),
         *transaction("t4", 2, 3, outcome="unknown"),
         output("t4d", "t4", None, outcome="unknown"),
         *transaction("t3", 2, 3, outcome="unknown"),
@@ -429,6 +429,12 @@ def test_read_uncommitted_alone_judges_what_certainly_is_visible() -> None:
     assert check(history) == []
     pass_over_committed_output(history)
     assert {anomaly.kind for anomaly in check(history)} == {Kind.UNSEEN}
+
+
+def test_an_unknown_commit_without_output_to_look_for_may_have_consumed() -> None:
+    history = [*clean(), *transaction("t5", 2, 3, outcome="unknown")]
+    consume_nothing(history)
+    assert check(history) == []
 
 
 def test_replicas_that_differ_are_inconsistent() -> None:
