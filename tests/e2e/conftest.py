@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster_processes import ClusterProcesses, running_cluster
 from tests.e2e.clients.asyncio_kafka import AiokafkaClient
 from tests.e2e.clients.confluent import ConfluentAdmin, ConfluentClient
 from tests.e2e.clients.interface import Client, Message
 from tests.e2e.clients.kafka_python import KafkaPythonClient
+from tests.etcd_process import EtcdCluster
 
 CLIENTS: tuple[Client, ...] = (ConfluentClient(), KafkaPythonClient(), AiokafkaClient())
 
@@ -71,3 +73,34 @@ def numbered() -> Callable[..., list[Message]]:
         ]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def processes(etcd: EtcdCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcesses]:
+    """Three broker processes that the cases of a module share."""
+    with running_cluster(tmp_path_factory.mktemp("cluster"), etcd.endpoints) as cluster:
+        yield cluster
+        assert "Traceback" not in cluster.stderr(), cluster.stderr()
+
+
+@pytest.fixture
+def cluster(processes: ClusterProcesses) -> ClusterProcesses:
+    """These brokers with everything in sync; a case may stop them as it likes."""
+    processes.make_whole()
+    return processes
+
+
+@pytest.fixture
+def replicated_topic(cluster: ClusterProcesses, unique_name: Callable[[str], str]) -> Callable[..., str]:
+    """Creates a topic on them and returns its name: ``replicated_topic(6, min__insync__replicas="3")``."""
+
+    def create(partitions: int = 1, replication_factor: int = 3, **configs: str) -> str:
+        topic = unique_name("topic")
+        settings = {"min.insync.replicas": "2"} | {
+            name.replace("__", "."): value for name, value in configs.items()
+        }
+        with ConfluentClient().admin(cluster.bootstrap_servers) as admin:
+            admin.create_topic(topic, partitions, replication_factor=replication_factor, configs=settings)
+        return topic
+
+    return create
