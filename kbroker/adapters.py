@@ -345,13 +345,18 @@ def was_removed(image: ClusterImage, topic: str, topic_id: uuid.UUID | None) -> 
     return topic_id in image.deleted_topics or (known is not None and known.name == topic)
 
 
+_EVERY_ADDRESS = ("0.0.0.0", "::")
+_THIS_MACHINE = ("127.0.0.1", "::1")
+
+
 def registered_endpoints(
     config: BrokerConfig, bound: Mapping[str, Address], world: World, *, is_alone: bool
 ) -> dict[str, Endpoint]:
     """Where clients and other brokers are told to connect.
 
-    Without ``advertised.listeners``, brokers of one process (``is_alone``) leave it to the client: the address at
-    which it reached one of them. On several machines it is the address listened on, or the machine's name.
+    Without ``advertised.listeners``, brokers of one process (``is_alone``) that listen on every address, or on this
+    machine's own, leave it to the client: the address at which it reached one of them. Others say the address that
+    they listen on, or the machine's name.
     """
     endpoints = {}
     for endpoint in config.endpoints:
@@ -360,8 +365,10 @@ def registered_endpoints(
         if advertised is not None:
             endpoints[name] = Endpoint(advertised.host, advertised.port, endpoint.security_protocol)
         else:
-            host = "" if is_alone else bound[name].host
-            if host in ("0.0.0.0", "::"):
+            host = bound[name].host
+            if is_alone and (host in _EVERY_ADDRESS or host in _THIS_MACHINE):
+                host = ""
+            elif host in _EVERY_ADDRESS:
                 host = world.host_name()
             endpoints[name] = Endpoint(host, bound[name].port, endpoint.security_protocol)
     return endpoints

@@ -12,6 +12,7 @@ partitions to move, and reads again, until ``max_wait_ms`` is over.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -180,7 +181,12 @@ class _FetchReader:
         )
 
     def _readable_partitions(self) -> list[LeaderPartition]:
-        return [self._partition(target) for target in self._fetch.targets]
+        """Without those that went away since they were read: reading them anew tells so, and ends the wait."""
+        partitions: list[LeaderPartition] = []
+        for target in self._fetch.targets:
+            with contextlib.suppress(ApiError):
+                partitions.append(self._partition(target))
+        return partitions
 
     def give_back(self) -> None:
         """Unpin the file slices of the last reading; they are not going to be sent."""

@@ -58,9 +58,7 @@ def test_services_differ_in_what_must_differ_and_in_nothing_else(compose: dict[s
         assert services[name]["volumes"] == [f"{name}:/var/lib/etcd"]
         assert services[name]["command"].replace(name, "NAME") == services["etcd-1"]["command"].replace(
             "etcd-1", "NAME"
-        ).replace(
-            "NAME=http://NAME:2380,etcd-2=http://etcd-2:2380,etcd-3=http://etcd-3:2380", _members(name)
-        )
+        ).replace("NAME=http://NAME:2380,etcd-2=http://etcd-2:2380,etcd-3=http://etcd-3:2380", _members(name))
     assert set(compose["volumes"]) == set(services)
 
 
