@@ -26,6 +26,7 @@ from kbroker.config.broker_config import BrokerConfig
 from kbroker.metadata.controlled_shutdown import shut_down_controlled
 from kbroker.metadata.feature_decisions import NEW_CLUSTER_FEATURES
 from kbroker.metadata.image import ClusterImage
+from kbroker.metadata.keys import broker_key
 from kbroker.metadata.membership import BrokerSession, ensure_cluster_id, ensure_features
 from kbroker.metadata.store import MetadataStore, StoreError, StoreUnavailableError
 from kbroker.metadata_stores import StoreAccess, store_access
@@ -34,11 +35,13 @@ from kbroker.standing import judge_replicas, watch_session
 from kbroker.world import Address, World
 from storage.errors import DirectoryInUseError, IncompatibleDirectoryError, StorageError
 from storage.log_manager import LogManager
+from storage.replica_register import Standing
 from wire.errors import ApiError, ErrorCode
 
 logger = logging.getLogger(__name__)
 
 _CLOSE_DEADLINE_S = 60.0
+_FORMER_LIFE_LOOK_S = 0.25
 _RETRY_S = 0.25
 
 AnswerT = TypeVar("AnswerT")
@@ -256,13 +259,31 @@ class Broker:
                     "%d replicas have lost records, and are copied anew from others", len(found.unfit)
                 )
                 lost = {name: topic_id for (topic_id, _), name in found.unfit.items()}
-                await run_blocking(logs.mark_lost, lost)
+                await run_blocking(logs.mark_replicas, lost, Standing.LOST)
+                await self._wait_for_end_of_former_life(parts.store)
                 await self._patiently(lambda: controller.resign(list(found.unfit)))
+                await run_blocking(logs.mark_replicas, lost, Standing.RESIGNED)
             if found.whole:
                 await self._patiently(lambda: controller.reclaim(list(found.whole)))
             await run_blocking(logs.forget_replicas, lambda name, topic_id: topic_id in image.topics_by_id)
         except (ApiError, StorageError) as error:
             raise StartError(f"lost replicas cannot be reported: {error}") from error
+
+    async def _wait_for_end_of_former_life(self, store: MetadataStore) -> None:
+        """Until nobody is registered with this node id.
+
+        Before that, a leader might still have the former life of this broker join an in-sync set. And if that life is
+        not over, but another broker runs with the same node id, its replicas are none of ours to give up.
+        """
+        key, node_id = broker_key(self._config.node_id), self._config.node_id
+        deadline = self._world.monotonic() + self._config.initial_broker_registration_timeout_ms / 1000
+        while await self._patiently(lambda: store.get(key)) is not None:
+            if self._world.monotonic() >= deadline:
+                raise ApiError(
+                    ErrorCode.DUPLICATE_BROKER_REGISTRATION,
+                    f"Another broker with node id {node_id} is running.",
+                )
+            await self._world.sleep(_FORMER_LIFE_LOOK_S)
 
     async def _patiently(self, action: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         """The answer of a store that may still be starting, as this broker is."""

@@ -29,6 +29,7 @@ from storage.log_move import LogMove
 from storage.log_moves import LogMoves
 from storage.producer_state import PRODUCER_ID_EXPIRATION_MS
 from storage.recovery_report import RecoveryFinding
+from storage.replica_register import Entry, Standing
 from storage.topic_partition import DELETE_SUFFIX, FUTURE_SUFFIX, TopicPartition, parse_directory_name
 from storage.uuid_text import uuid_to_text
 from wire.errors import ApiError, ErrorCode
@@ -327,9 +328,9 @@ class LogManager:
         return any(not state.register.exists for state in self._live())
 
     def vouch_for(self, topic_partition: TopicPartition) -> None:
-        """Others count on this replica of a partition: that it has records is entered in the register.
+        """Others count on this replica of a partition, as one in sync: that it has records is entered in the register.
 
-        That happens with the first flush of some. StorageError.
+        That happens now, or with the first flush of some. StorageError.
         """
         log = self._logs.get(topic_partition)
         if log is None or log.topic_id is None:
@@ -344,13 +345,12 @@ class LogManager:
             log.note_records_by(note)
 
     def is_lost(self, name: TopicPartition, topic_id: UUID) -> bool:
-        """Whether a replica had records on the disk, and has not got them back."""
-        entries = [state.register.entries.get(name) for state in self._live()]
+        """Whether a replica had records on the disk that are gone, and the cluster may not know yet."""
         log = self._logs.get(name)
         has_records = log is not None and log.topic_id == topic_id and log.log_end_offset > 0
         return any(
-            entry is not None and entry.topic_id == topic_id and (entry.is_lost or not has_records)
-            for entry in entries
+            entry.standing is Standing.LOST or (entry.standing is Standing.WHOLE and not has_records)
+            for entry in self._entries_of(name, topic_id)
         )
 
     def has_all_records(self, name: TopicPartition, topic_id: UUID) -> bool:
@@ -361,12 +361,17 @@ class LogManager:
             and log.topic_id == topic_id
             and name not in self.shortened
             and not self.is_lost(name, topic_id)
+            and all(entry.standing is Standing.WHOLE for entry in self._entries_of(name, topic_id))
         )
 
-    def mark_lost(self, replicas: Mapping[TopicPartition, UUID]) -> None:
-        """Remember of these replicas that they are not what they were, until they have records again. StorageError."""
+    def _entries_of(self, name: TopicPartition, topic_id: UUID) -> list[Entry]:
+        entries = [state.register.entries.get(name) for state in self._live()]
+        return [entry for entry in entries if entry is not None and entry.topic_id == topic_id]
+
+    def mark_replicas(self, replicas: Mapping[TopicPartition, UUID], standing: Standing) -> None:
+        """Remember how far these replicas can be relied on. StorageError."""
         state = next(iter(self._live()))
-        self._write_file(state, partial(state.register.mark_lost, replicas))
+        self._write_file(state, partial(state.register.mark, replicas, standing))
 
     def forget_replicas(self, is_known: Callable[[TopicPartition, UUID], bool]) -> None:
         """Strike out of the registers whatever the cluster does not have here any more. StorageError."""

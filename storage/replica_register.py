@@ -5,8 +5,8 @@ never vouched for a record. Or the disk has lost it, and with it records that we
 not be taken for one that has everything (``LogManager.lost_replicas``). The register tells the two apart. A log's first
 flush writes it a line, beside the partition's directory and not in it, before anybody is told of the flush.
 
-A replica that is known to be lost keeps its line, marked, until it has records again: a log that was made anew in its
-place, and is empty, is not what it was.
+A replica that is lost keeps its line, marked: first as lost, and once the cluster knows as resigned, until it is in
+sync again. A log that was made anew in its place is not what it was.
 
 Lines are appended and synced; one that a crash has cut short was never vouched for. The last of a partition counts.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import NamedTuple
 from uuid import UUID
 
@@ -24,12 +25,23 @@ from storage.topic_partition import TopicPartition
 
 REPLICA_REGISTER = "kbroker-replicas"
 
-_LOST = "lost"
+
+class Standing(Enum):
+    """How far a replica can be relied on."""
+
+    WHOLE = ""
+    LOST = "lost"
+    """The cluster may still count on it."""
+    RESIGNED = "resigned"
+    """The cluster has been told, and takes it for in sync only once it has caught up."""
+
+
+_STANDINGS = {standing.value: standing for standing in Standing}
 
 
 class Entry(NamedTuple):
     topic_id: UUID
-    is_lost: bool = False
+    standing: Standing = Standing.WHOLE
 
 
 class ReplicaRegister:
@@ -59,7 +71,8 @@ class ReplicaRegister:
                 topic, index, topic_id = fields[0], int(fields[1]), UUID(fields[2])
             except (ValueError, IndexError):
                 continue  # what is damaged vouches for nothing
-            self._entries[TopicPartition(topic, index)] = Entry(topic_id, fields[3:] == [_LOST])
+            standing = _STANDINGS.get(fields[3] if len(fields) > 3 else "", Standing.LOST)
+            self._entries[TopicPartition(topic, index)] = Entry(topic_id, standing)
 
     @property
     def entries(self) -> dict[TopicPartition, Entry]:
@@ -75,9 +88,9 @@ class ReplicaRegister:
         """Enter a replica that has records; durable when it returns. May be called from any thread."""
         self._append({name: Entry(topic_id)})
 
-    def mark_lost(self, replicas: Mapping[TopicPartition, UUID]) -> None:
-        """Note of replicas that the disk has lost what they had; durable when it returns."""
-        self._append({name: Entry(topic_id, is_lost=True) for name, topic_id in replicas.items()})
+    def mark(self, replicas: Mapping[TopicPartition, UUID], standing: Standing) -> None:
+        """Note how far replicas can be relied on; durable when it returns."""
+        self._append({name: Entry(topic_id, standing) for name, topic_id in replicas.items()})
 
     def _append(self, entries: Mapping[TopicPartition, Entry]) -> None:
         with self._lock:
@@ -108,5 +121,4 @@ class ReplicaRegister:
 
 
 def _line(name: TopicPartition, entry: Entry) -> str:
-    mark = f" {_LOST}" if entry.is_lost else ""
-    return f"{name.topic} {name.partition} {entry.topic_id}{mark}\n"
+    return f"{name.topic} {name.partition} {entry.topic_id} {entry.standing.value}".rstrip() + "\n"

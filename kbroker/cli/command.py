@@ -63,6 +63,8 @@ _SERVE_DESCRIPTION = """
 Start a broker and serve until SIGTERM or SIGINT. Prints one line beginning "kbroker ready" on standard output
 when clients can connect; everything else goes to standard error.
 Settings, in rising priority: Kafka's defaults, --config, KAFKA_* environment variables, --override.
+A cluster: several brokers in this process with --brokers, or a process on each machine, with a node.id of its own,
+kbroker.metadata.store=etcd and kbroker.etcd.endpoints.
 """
 
 _CONTAINER_DESCRIPTION = """
@@ -100,7 +102,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="a cluster of N brokers in this process, on N ports from the first one on (default 1)",
+        help="a cluster of N brokers in this process, on N ports and with N node ids from the first one's on; "
+        "all of their data is in the first one's directories (default 1)",
     )
     parser.add_argument("--data-dir", help=f"where the data lives (default {DEFAULT_DATA_DIR}, or log.dirs)")
     parser.add_argument("--config", metavar="FILE", help="a Kafka server.properties file")

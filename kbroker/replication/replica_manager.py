@@ -187,7 +187,7 @@ class ReplicaManager:
             )
             self._partitions.setdefault(topic, {})[index] = partition
         try:
-            if len(state.replicas) > 1:
+            if len(state.replicas) > 1 and self._node_id in state.in_sync_replicas:
                 self._log_manager.vouch_for(TopicPartition(topic, index))
             if state.leader == self._node_id:
                 if self._fetchers is not None:

@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import ElectionType
 from confluent_kafka.admin import AdminClient
 
+from tests.broker_process import BrokerProcess, BrokerStartError
 from tests.cluster_load import Load, check_exactly_once
 from tests.cluster_processes import ClusterProcesses, PartitionView, partitions_at, running_cluster
 from tests.e2e.clients.confluent import ConfluentClient
@@ -213,6 +214,21 @@ def test_a_broker_with_an_empty_disk_is_not_elected_while_the_good_replica_is_aw
     with CLIENT.consumer(cluster.bootstrap_servers, settings=EARLIEST) as consumer:
         consumer.assign(TopicPartition(topic, 0))
         assert [int(one.value or b"") for one in consume(consumer, 10)] == list(range(10))
+
+
+def test_a_second_broker_with_a_node_id_that_is_taken_changes_nothing(
+    cluster: ClusterProcesses, replicated_topic: NewTopic, tmp_path: Path
+) -> None:
+    topic = replicated_topic(3)
+    before = partitions_at(cluster.bootstrap_servers)
+    taken = cluster.brokers[2].overrides
+    twin = BrokerProcess(tmp_path, overrides={**taken, "initial.broker.registration.timeout.ms": 1_000})
+    with twin, pytest.raises(BrokerStartError) as refused:
+        twin.start()
+    assert refused.value.exit_code == 1
+    assert "Another broker with node id 2 is running" in refused.value.output
+    assert partitions_at(cluster.bootstrap_servers) == before
+    assert cluster.brokers[2].running and topic in {name for name, _ in before}
 
 
 # Deleting

@@ -19,6 +19,7 @@ from kbroker.standing import Reports, judge_replicas, watch_session
 from storage.filesystem import OsFilesystem
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
+from storage.replica_register import Standing
 from storage.topic_partition import TopicPartition
 from tests.running_broker import batch
 from wire.errors import ApiError, ErrorCode
@@ -87,18 +88,23 @@ def test_a_replica_that_is_whole_has_nothing_to_tell(disk: Disk) -> None:
     assert judge_replicas(image_of(), NODE, disk.logs) == ({}, {})
 
 
-def test_a_replica_that_the_disk_has_lost_is_unfit_until_it_has_records_again(disk: Disk) -> None:
+def test_a_replica_that_the_disk_has_lost_is_unfit_until_the_cluster_knows(disk: Disk) -> None:
     disk.write()
     disk.lose_log()
     assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
-    disk.logs.mark_lost({NAME: TOPIC_ID})
+    disk.logs.mark_replicas({NAME: TOPIC_ID}, Standing.LOST)
     disk.logs.create(NAME, TOPIC_ID, LogConfig())  # made anew in its place
     disk.restart()
     assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
+    disk.logs.mark_replicas({NAME: TOPIC_ID}, Standing.RESIGNED)
+    disk.restart()
+    # In sync again means that it has caught up since, even where there was nothing to catch up with.
+    assert judge_replicas(image_of(), NODE, disk.logs).unfit == {}
+    # But it is not what it was when it was the last that could have led.
     assert judge_replicas(image_of(**LAST_KNOWN), NODE, disk.logs).whole == {}
     disk.write()
     disk.restart()
-    assert judge_replicas(image_of(), NODE, disk.logs).unfit == {}
+    assert judge_replicas(image_of(**LAST_KNOWN), NODE, disk.logs).whole == {KEY: NAME}
 
 
 def test_a_log_that_never_had_a_record_on_the_disk_may_be_missing(disk: Disk) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
-from storage.replica_register import REPLICA_REGISTER, ReplicaRegister
+from storage.replica_register import REPLICA_REGISTER, Entry, ReplicaRegister, Standing
 from storage.topic_partition import TopicPartition
 from tests.running_broker import batch
 from tests.sim.coverage import Coverage
@@ -71,8 +71,10 @@ def test_a_line_that_was_cut_short_vouches_for_nothing_and_is_written_over(disk:
 def test_a_lost_replica_stays_lost_until_it_has_records_again(disk: Disk) -> None:
     register = register_on(disk)
     register.add(T0, ID)
-    register.mark_lost({T0: ID})
-    assert not register_on(disk).has(T0, ID)
+    for standing in (Standing.LOST, Standing.RESIGNED):
+        register.mark({T0: ID}, standing)
+        assert register_on(disk).entries[T0] == Entry(ID, standing)
+        assert not register_on(disk).has(T0, ID)
     register_on(disk).add(T0, ID)
     assert register_on(disk).has(T0, ID)
 

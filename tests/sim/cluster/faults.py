@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -24,6 +25,16 @@ Undo = Callable[[], None]
 
 def _nothing() -> None:
     return
+
+
+@dataclass(slots=True)
+class _GuardedFault(Fault):
+    """An error that only comes while ``may_strike``."""
+
+    may_strike: Callable[[], bool] = lambda: True
+
+    def strikes(self, operation: str, path: str) -> bool:
+        return self.may_strike() and Fault.strikes(self, operation, path)
 
 
 class LostReplicas:
@@ -331,7 +342,13 @@ class Faults:
         # What a failed sync forgets was in the page cache only, as with a power loss.
         self._simulation.took_back_reads()
         operations = self.random.choice((SYNCS, WRITES, frozenset({"sync"})))
-        fault = Fault(operations, LOG_DIRECTORY, errno.EIO)
+        # As with restarts: whoever resigns leaves its place to replicas that may be lost.
+        fault = _GuardedFault(
+            operations,
+            LOG_DIRECTORY,
+            errno.EIO,
+            may_strike=lambda: not self.lost or self._can_do_without(machine),
+        )
         machine.life.filesystem.faults.append(fault)
         return machine.host.name, _nothing
 
