@@ -233,7 +233,7 @@ class Broker:
             raise StartError(f"the cluster metadata cannot be read: {error}") from error
         await self._load_logs(parts, image)
         # Before the logs that are missing are made anew, and look like any other.
-        await self._tell_of_own_replicas(parts, image)
+        image = await self._tell_of_own_replicas(parts, image)
         await background.start(parts.fetchers.run)
         background.start_soon(parts.in_sync_changes.run)
         replicas.remove_strays(
@@ -249,8 +249,11 @@ class Broker:
         metadata.subscribe(publisher.publish)
         background.start_soon(metadata.run)
 
-    async def _tell_of_own_replicas(self, parts: BrokerParts, image: ClusterImage) -> None:
-        """Nobody is to count on replicas that the disk has lost; only then do new logs take their place."""
+    async def _tell_of_own_replicas(self, parts: BrokerParts, image: ClusterImage) -> ClusterImage:
+        """Nobody is to count on replicas that the disk has lost; only then do new logs take their place.
+
+        The image may be a newer one afterwards.
+        """
         logs, controller, run_blocking = parts.logs, parts.controller, self._world.run_blocking
         found = judge_replicas(image, self._config.node_id, logs)
         try:
@@ -261,12 +264,16 @@ class Broker:
                 lost = {name: topic_id for (topic_id, _), name in found.unfit.items()}
                 await run_blocking(logs.mark_replicas, lost, Standing.LOST)
                 await self._wait_for_end_of_former_life(parts.store)
+                # Until then leaders may have gone on counting it in.
+                image = await self._patiently(parts.metadata.load)
+                found = judge_replicas(image, self._config.node_id, logs)
                 await self._patiently(lambda: controller.resign(list(found.unfit)))
                 await run_blocking(logs.mark_replicas, lost, Standing.RESIGNED)
             if found.whole:
                 await self._patiently(lambda: controller.reclaim(list(found.whole)))
             await run_blocking(logs.forget_replicas, lambda name, topic_id: topic_id in image.topics_by_id)
-        except (ApiError, StorageError) as error:
+            return image
+        except (ApiError, StorageError, StoreError) as error:
             raise StartError(f"lost replicas cannot be reported: {error}") from error
 
     async def _wait_for_end_of_former_life(self, store: MetadataStore) -> None:

@@ -44,7 +44,7 @@ from storage.topic_partition import TopicPartition
 from storage.transaction_index import AbortedTransaction
 from storage.transaction_verification import VerificationGuard
 from wire.errors import ApiError, ErrorCode
-from wire.records import NO_TIMESTAMP
+from wire.records import NO_TIMESTAMP, InvalidBatchError, iterate_batches
 
 NO_EPOCH = -1
 
@@ -226,6 +226,15 @@ class Log:
         return log_append.append_as_leader(
             self._state, records, leader_epoch, origin, transaction_version, verification_guard
         )
+
+    def is_retry(self, records: bytearray | memoryview) -> bool:
+        """Whether `append_as_leader` would find that a producer had these records appended before."""
+        try:
+            header = next((header for _, header in iterate_batches(records)), None)
+        except InvalidBatchError:
+            return False
+        entry = None if header is None else self._state.producers.producers.get(header.producer_id)
+        return entry is not None and header is not None and entry.find_duplicate(header) is not None
 
     def append_as_follower(
         self, records: bytearray | memoryview, *, leader_epoch: int | None = None

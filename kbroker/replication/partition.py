@@ -328,7 +328,9 @@ class Partition:
         With ``required_acks`` -1 the disk is asked for it too; ``is_committed`` tells when it is there.
         """
         self.ensure_leader()
-        if required_acks == -1:
+        # "Not enough replicas" says that nothing was appended. Of a retry of what was it would be a lie, upon which a
+        # producer may send it anew under other sequence numbers. (Kafka says so all the same.)
+        if required_acks == -1 and not self._has_enough_in_sync and not self.log.is_retry(records):
             self._check_enough_in_sync()
         end_offset = self.log.log_end_offset
         try:

@@ -112,6 +112,20 @@ def test_acks_all_needs_min_insync_replicas_as_far_as_there_are_replicas(replica
     partition.append_as_leader(batch(b"b"), required_acks=-1)
 
 
+def test_a_retry_of_what_was_appended_is_not_told_that_it_was_not(replicas: Replicas) -> None:
+    replicas.apply(State(replicas=(1, 2), in_sync_replicas=(1, 2)), min_in_sync=2)
+    partition = replicas.manager.leader("t", 0)
+    producer = {"producer_id": 7, "producer_epoch": 0}
+    first = partition.append_as_leader(batch(b"a", base_sequence=0, **producer), required_acks=-1)
+    replicas.apply(State(replicas=(1, 2), in_sync_replicas=(1,)), min_in_sync=2)
+    again = partition.append_as_leader(batch(b"a", base_sequence=0, **producer), required_acks=-1)
+    assert (again.first_offset, again.is_duplicate) == (first.first_offset, True)
+    assert not partition.is_committed(again)
+    with pytest.raises(ApiError) as refused:
+        partition.append_as_leader(batch(b"b", base_sequence=1, **producer), required_acks=-1)
+    assert code_of(refused) is ErrorCode.NOT_ENOUGH_REPLICAS
+
+
 def test_leader_epochs_fence_clients(replicas: Replicas) -> None:
     replicas.apply(State(leader_epoch=5))
     partition = replicas.manager.leader("t", 0)
