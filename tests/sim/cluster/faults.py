@@ -43,11 +43,13 @@ class LostReplicas:
     def __init__(self) -> None:
         self._lost: dict[tuple[UUID, int, int], bool] = {}
         """(topic id, partition, node id) -> whether it has left the in-sync set since"""
+        self._ever: set[tuple[UUID, int]] = set()
 
     def lose(self, image: ClusterImage, node_id: int) -> None:
         for topic in image.topics.values():
             for index, state in enumerate(topic.partitions):
                 if node_id in state.replicas:
+                    self._ever.add((topic.topic_id, index))
                     self._lost[topic.topic_id, index, node_id] = node_id not in state.in_sync_replicas
 
     def saw(self, image: ClusterImage) -> None:
@@ -62,6 +64,20 @@ class LostReplicas:
 
     def __bool__(self) -> bool:
         return bool(self._lost)
+
+    def took_the_last(self, image: ClusterImage) -> bool:
+        """Whether a partition is offline for good, since everybody else had left when a replica turned out to be lost.
+
+        A lost replica that is dead counts as in sync until its session ends, and may inherit the partition meanwhile.
+        That nobody leads then is what was promised: the others may lack records.
+        """
+        return any(
+            not state.in_sync_replicas
+            and not state.eligible_leader_replicas
+            and (topic.topic_id, index) in self._ever
+            for topic in image.topics.values()
+            for index, state in enumerate(topic.partitions)
+        )
 
     def has(self, topic_id: UUID, index: int, node_id: int) -> bool:
         return (topic_id, index, node_id) in self._lost

@@ -189,7 +189,10 @@ class Simulation:
                 try:
                     await self._live(nursery)
                 except Stuck as stuck:
-                    self.found(f"no progress: {stuck}")
+                    if self.faults.lost.took_the_last(self.truth):
+                        self.coverage.count("ended", "a partition is offline, as its last replica was lost")
+                    else:
+                        self.found(f"no progress: {stuck}")
                 self.faults.heal()
                 for machine in self.machines:
                     machine.kill(0)
