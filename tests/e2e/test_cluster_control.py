@@ -194,7 +194,8 @@ def test_a_broker_with_an_empty_disk_copies_everything_and_never_leads_before(
 def test_a_broker_with_an_empty_disk_is_not_elected_while_the_good_replica_is_away(
     cluster: ClusterProcesses, replicated_topic: NewTopic, numbered: Numbered
 ) -> None:
-    topic = replicated_topic(1, 2, min__insync__replicas="1")
+    # With two, whichever session ends first, both stay eligible; with one, the last to go would be the only one.
+    topic = replicated_topic(1, 2, min__insync__replicas="2")
     leader, follower = partition(cluster.bootstrap_servers, topic).replicas
     (third,) = set(cluster.brokers) - {leader, follower}
     server = cluster.brokers[third].bootstrap_server
