@@ -143,7 +143,7 @@ class BrokerParts:
 
     def standing_changed(self, is_secure: bool) -> None:
         """The session has become insecure, or secure again."""
-        self.publisher.standing_changed(self.image())
+        self.publisher.standing_changed()
 
     def lease_id(self) -> int:
         """Of the present session; NO_LEASE without one."""

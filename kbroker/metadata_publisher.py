@@ -66,16 +66,19 @@ class MetadataPublisher:
         self._config = config
         self._replicas = replicas
         self._coordinators = coordinators
+        self._image = ClusterImage()
+        """Taken up, or being taken up: newer than what is visible while that goes on."""
 
     async def publish_all(self, image: ClusterImage) -> None:
         """Take up a whole image, when the broker starts."""
+        self._image = image
         self._apply_broker_configs(image)
         for topic in image.topics.values():
             await self._apply(image, topic, list(enumerate(topic.partitions)), are_new=False)
 
     async def publish(self, delta: ImageDelta) -> None:
         """Take up one change."""
-        image = delta.after
+        image = self._image = delta.after
         if delta.topics_deleted:
             self._remove(delta.topics_deleted)
         for topic in delta.topics_created:
@@ -140,11 +143,14 @@ class MetadataPublisher:
             else:
                 coordinator.unload(index)
 
-    def standing_changed(self, image: ClusterImage) -> None:
+    def standing_changed(self) -> None:
         """``may_lead`` has changed: coordinators go, or are loaded anew.
 
-        Anew, since somebody else may have written to their partitions meanwhile without this broker's knowing.
+        Anew, since somebody else may have written to their partitions meanwhile without this broker's knowing. In the
+        middle of a change it is judged by what comes: the image before may say that this broker was away, and nobody
+        would load again what had just been loaded.
         """
+        image = self._image
         for topic_name in self._coordinators:
             topic = image.topic(topic_name)
             if topic is not None:
