@@ -220,12 +220,18 @@ class _Reading:
         except BaseException:
             give_back(self._answers)
             raise
-        watch.dirty = {
-            target.key: watched
-            for target, answer in self._answers
-            if (answer.error_code or len(answer.records or b""))
-            and (watched := watch.dirty.get(target.key)) is not None
-        } | self._not_looked_at
+        if any(answer.error_code == ErrorCode.KAFKA_STORAGE_ERROR for _, answer in self._answers):
+            # Reading may have failed the directory, and with it others that had already been looked at.
+            again = watch.dirty
+        else:
+            again = {
+                target.key: watched
+                for target, answer in self._answers
+                if (answer.error_code or len(answer.records or b""))
+                and (watched := watch.dirty.get(target.key)) is not None
+            }
+        # Who had no room comes first next time, or one that catches up would keep all others waiting.
+        watch.dirty = self._not_looked_at | again
         if self._throttled_bytes and self._quota is not None:
             self._quota.record(self._throttled_bytes)
         return self._answers
@@ -249,7 +255,7 @@ class _Reading:
         self._answers = answers = []
         self._bytes = self._throttled_bytes = 0
         self._not_looked_at: dict[tuple[TopicKey, int], _Watched] = {}
-        for key, watched in self._watch.dirty.items():
+        for key, watched in list(self._watch.dirty.items()):  # a directory that fails makes others dirty
             if self._bytes >= self._bytes_max:
                 self._not_looked_at[key] = watched
                 continue

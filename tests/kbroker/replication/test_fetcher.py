@@ -28,6 +28,7 @@ from kbroker.replication.quota import ReplicationQuota
 from kbroker.replication.replica_manager import ReplicaManager
 from kbroker.server.socket_server import ListenerBinding, ServerLimits, SocketServer
 from kbroker.world import ConnectionLost, OsWorld
+from storage.errors import StorageError
 from storage.filesystem import OsFilesystem
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
@@ -427,3 +428,41 @@ async def test_a_follower_ahead_of_its_leader_in_the_metadata_soon_tries_again(
         pair.leader.apply(State(leader_epoch=5, partition_epoch=1))
         leader.append_as_leader(batch(b"a"), required_acks=-1)
         assert await pair.until(lambda: leader.high_watermark == 1) < 0.5
+
+
+async def test_one_that_catches_up_does_not_keep_others_waiting(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with running_pair(tmp_path) as pair:
+        behind, live = pair.leader.apply(State(), State())
+        for _ in range(300):  # an answer has room for ten of them
+            behind.append_as_leader(batch(b"x" * 100_000), required_acks=1)
+        appended = live.append_as_leader(batch(b"a"), required_acks=-1)
+        with pair.leader.replicas.waiting_on_commit([(live, appended)]) as waiter:
+            pair.follower.apply(State(), State())
+            while not live.is_committed(appended):
+                await waiter.wait()
+                waiter.rearm()
+        assert behind.leadership is not None
+        assert behind.leadership.followers[2].log_end_offset < 100
+
+
+async def test_a_read_that_fails_the_directory_is_answered_and_nobody_is_forgotten(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_pair(tmp_path) as pair:
+        leaders = pair.leader.apply(State(), State(), State())
+        pair.follower.apply(State(), State(), State())
+        await trio.sleep(3)  # all are told and quiet
+        failures: list[object] = []
+        pair.leader.replicas._on_no_directory_left = failures.append
+
+        def read(*arguments: object, **options: object) -> object:
+            raise StorageError(str(pair.leader.directory), "cannot read", OSError(5, "EIO"))
+
+        leaders[1].log.read = read  # type: ignore[method-assign]
+        for partition in leaders[:2]:
+            partition.append_as_leader(batch(b"b"), required_acks=1)
+        await trio.sleep(3)
+        assert failures
+        assert not [record for record in caplog.records if record.exc_info]
