@@ -36,6 +36,7 @@ from kbroker.world import Address, World
 from storage.errors import DirectoryInUseError, IncompatibleDirectoryError, StorageError
 from storage.log_manager import LogManager
 from storage.replica_register import Standing
+from storage.topic_partition import TopicPartition
 from wire.errors import ApiError, ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -369,8 +370,15 @@ class Broker:
 
     async def _load_logs(self, parts: BrokerParts, image: ClusterImage) -> None:
         logs, publisher = parts.logs, parts.publisher
+
+        def is_replicated(name: TopicPartition) -> bool:
+            state = image.partition(name.topic, name.partition)
+            return state is not None and len(state.replicas) > 1
+
         try:
-            await self._world.run_blocking(logs.load, lambda topic: publisher.log_config(image, topic))
+            await self._world.run_blocking(
+                logs.load, lambda topic: publisher.log_config(image, topic), is_replicated
+            )
         except (StorageError, IncompatibleDirectoryError) as error:
             raise StartError(str(error)) from error
         for finding in logs.findings:

@@ -107,10 +107,12 @@ class Log:
         clean_shutdown: bool = False,
         log_start_offset: int = 0,
         recovery_anchor: RecoveryAnchor | None = None,
+        is_replicated: bool = False,
     ) -> Log:
         """Open the log in `directory`, which is created when missing.
 
-        `recovery_point`, `recovery_anchor` and `log_start_offset` are what the checkpoints say of it. What the
+        `recovery_point`, `recovery_anchor` and `log_start_offset` are what the checkpoints say of it. One that
+        `is_replicated` is cut where unsynced records are missing between others: it can fetch them again. What the
         directory contains never makes this fail; what was wrong is in `findings`. StorageError when the disk
         fails, ApiError INCONSISTENT_TOPIC_ID when the directory belongs to another topic id.
         """
@@ -124,6 +126,7 @@ class Log:
             recovery_point=recovery_point,
             log_start_offset=log_start_offset,
             anchor=recovery_anchor,
+            is_replicated=is_replicated,
         )
         try:
             created = _make_directory(context, directory)

@@ -64,7 +64,10 @@ class LogLoader:
         recovery_point: int,
         log_start_offset: int,
         anchor: RecoveryAnchor | None = None,
+        is_replicated: bool = False,
     ) -> None:
+        """``is_replicated``: other brokers have what is missing here (see `_has_hole_behind`)."""
+        self._is_replicated = is_replicated
         self._context = context
         self._filesystem = context.filesystem
         self._directory = directory
@@ -237,6 +240,10 @@ class LogLoader:
                 state.end_offset = max(state.end_offset, segment.base_offset)
                 state.try_snapshot()
             error = recovery.run()
+            if error is None and self._has_hole_behind(index, recovery.next_offset):
+                reason = f"offset {recovery.next_offset} is missing, later ones are not"
+                hole = LogCorruptError(segment.handle.path, segment.size_bytes, reason)
+                self._cut(index, recovery, hole, state, kind=FindingKind.HOLE)
             if error is not None:
                 self._cut(index, recovery, error, state)
                 if recovery.has_suspect_content:
@@ -250,6 +257,21 @@ class LogLoader:
             next_offset = recovery.next_offset
             index += 1
         return next_offset
+
+    def _has_hole_behind(self, index: int, next_offset: int) -> bool:
+        """Whether segment `index` lost its end in a power failure, and a later one is there.
+
+        A replica with a hole looks complete by where it ends: it would be taken for in sync, and could lead. Cut, it
+        fetches what it lacks. Compacted logs end segments early without having lost anything, once they were synced;
+        a recovery point may be older than that, so they stay as they are. So do logs that nobody else has.
+        """
+        return (
+            self._is_replicated
+            and not self._config.compact
+            and next_offset >= self._recovery_point
+            and index + 1 < len(self._segments)
+            and self._segments[index + 1].base_offset > next_offset
+        )
 
     def _use_anchor(self, segment: Segment) -> RecoveryAnchor | None:
         """The anchor, if it is about this segment and the files bear it out; the indexes are taken back to it then."""
@@ -310,7 +332,13 @@ class LogLoader:
             state.end_offset = end_offset
 
     def _cut(
-        self, index: int, recovery: SegmentRecovery, error: LogCorruptError, state: ProducerStateManager
+        self,
+        index: int,
+        recovery: SegmentRecovery,
+        error: LogCorruptError,
+        state: ProducerStateManager,
+        *,
+        kind: FindingKind | None = None,
     ) -> None:
         """Make segment `index` end where `recovery` stopped, and the log with it.
 
@@ -324,7 +352,7 @@ class LogLoader:
         if is_new_end or (later and later[0].base_offset == offset):
             later = []
             kind = FindingKind.TORN_TAIL
-        else:
+        elif kind is None:
             kind = self._kind_of_cut(segment, later, position, offset)
         self._report(
             RecoveryFinding(

@@ -163,12 +163,19 @@ class LogManager:
         if not self._live():
             raise error
 
-    def load(self, topic_config: Callable[[str], LogConfig]) -> None:
-        """Open all logs. What was found wrong is in `findings`; StorageError when no directory is left."""
+    def load(
+        self,
+        topic_config: Callable[[str], LogConfig],
+        is_replicated: Callable[[TopicPartition], bool] = lambda name: False,
+    ) -> None:
+        """Open all logs. What was found wrong is in `findings`; StorageError when no directory is left.
+
+        `is_replicated` tells whether other brokers have a partition as well.
+        """
         configs: dict[str, LogConfig] = {}
         for state in self._live():
             try:
-                self._load_directory(state, topic_config, configs)
+                self._load_directory(state, topic_config, configs, is_replicated)
             except (StorageError, OSError) as error:
                 if isinstance(error, OSError):
                     error = StorageError(state.directory.path, "cannot load the logs", error)
@@ -202,7 +209,11 @@ class LogManager:
                 raise
 
     def _load_directory(
-        self, state: DirectoryState, topic_config: Callable[[str], LogConfig], configs: dict[str, LogConfig]
+        self,
+        state: DirectoryState,
+        topic_config: Callable[[str], LogConfig],
+        configs: dict[str, LogConfig],
+        is_replicated: Callable[[TopicPartition], bool],
     ) -> None:
         clean = state.directory.take_clean_shutdown_marker()
         state.register.load()
@@ -242,6 +253,7 @@ class LogManager:
                 recovery_anchor=anchors.get(name),
                 log_start_offset=log_start_offsets.get(name, 0),
                 clean_shutdown=clean,
+                is_replicated=is_replicated(name),
             )
             log.update_high_watermark(high_watermarks.get(name, 0))
             self._add(state, log)

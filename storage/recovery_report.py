@@ -15,6 +15,9 @@ class FindingKind(Enum):
     CORRUPT_LOG = "corrupt log"
     """Damage with synced or valid records at or behind it. The log was cut there, as Kafka does."""
 
+    HOLE = "hole"
+    """A power failure took the end of a segment that was not synced, and not the next one. The log was cut there."""
+
     DAMAGED_BATCH = "damaged batch"
     """A batch that was trusted (clean shutdown) has no sound header. The log is kept; reading that place fails."""
 

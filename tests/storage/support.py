@@ -155,8 +155,10 @@ class LogHarness:
         clock: ManualClock | None = None,
         filesystem: OsFilesystem | None = None,
         requires_verification: bool = False,
+        is_replicated: bool = False,
     ) -> None:
         self.requires_verification = requires_verification
+        self.is_replicated = is_replicated
         self.path = path / PARTITION.directory_name
         self.config = config or LogConfig()
         self.clock = clock or ManualClock()
@@ -179,6 +181,7 @@ class LogHarness:
             recovery_anchor=self.recovery_anchor,
             log_start_offset=self.log_start_offset,
             clean_shutdown=clean,
+            is_replicated=self.is_replicated,
         )
         log.on_recovery_point_lowered = self._note_recovery_point
         return log

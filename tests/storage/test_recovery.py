@@ -559,3 +559,57 @@ def test_a_gap_is_no_damage(tmp_path: Path) -> None:
     harness.reopen_after_kill()
     assert [record.offset for record in read_all(harness.log)] == [0, 5, 17]
     assert harness.log.findings == []
+
+
+class TestAHoleBetweenUnsyncedSegments:
+    """A power failure took the end of one segment, at a batch boundary, and left the next."""
+
+    def harness(self, path: Path, config: LogConfig = CONFIG, *, is_replicated: bool = True) -> LogHarness:
+        return LogHarness(path, config, is_replicated=is_replicated)
+
+    def lose_end(self, harness: LogHarness) -> None:
+        """Of 25 records, 10 to a segment, offsets 7, 8 and 9 go."""
+        harness.log.abandon()
+        with segment_file(harness, 0).open("r+b") as file:
+            file.truncate(7 * SIZE)
+        harness.reopen_after_kill()
+
+    def test_a_replicated_log_is_cut_there_and_can_fetch_the_rest(self, tmp_path: Path) -> None:
+        harness = self.harness(tmp_path)
+        fill(harness, 25)
+        self.lose_end(harness)
+        assert harness.log.log_end_offset == 7
+        assert values(harness) == expected(7)
+        assert kinds(harness) == [FindingKind.HOLE]
+        assert not harness.log.findings[0].is_data_loss
+        fill(harness, 8)  # appends go on, the producer's sequence included
+        harness.reopen_after_kill()
+        assert values(harness) == expected(15)
+        assert kinds(harness) == []
+
+    def test_an_empty_segment_behind_it_hides_nothing(self, tmp_path: Path) -> None:
+        harness = self.harness(tmp_path)
+        fill(harness, 10)
+        harness.log.roll()
+        self.lose_end(harness)
+        assert harness.log.log_end_offset == 7
+
+    def test_the_only_copy_keeps_what_is_behind_it(self, tmp_path: Path) -> None:
+        harness = self.harness(tmp_path, is_replicated=False)
+        fill(harness, 25)
+        self.lose_end(harness)
+        assert values(harness) == [*expected(7), *expected(25, 10)]
+        assert kinds(harness) == []
+
+    def test_a_compacted_log_may_have_gaps(self, tmp_path: Path) -> None:
+        harness = self.harness(
+            tmp_path,
+            LogConfig(
+                segment_bytes=10 * SIZE,
+                index_interval_bytes=2 * SIZE,
+                cleanup_policy=frozenset({"compact"}),
+            ),
+        )
+        fill(harness, 25)
+        self.lose_end(harness)
+        assert harness.log.log_end_offset == 25
