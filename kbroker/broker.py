@@ -262,7 +262,12 @@ class Broker:
                 logger.error(
                     "%d replicas have lost records, and are copied anew from others", len(found.unfit)
                 )
-                lost = {name: topic_id for (topic_id, _), name in found.unfit.items()}
+                # What a failed directory has is not lost: it may come back with it, and nothing is made in its place.
+                lost = {
+                    name: topic_id
+                    for (topic_id, _), name in found.unfit.items()
+                    if logs.has_new_directory or not logs.may_be_out_of_reach(name)
+                }
                 await run_blocking(logs.mark_replicas, lost, Standing.LOST)
                 await self._wait_for_end_of_former_life(parts.store)
                 # Until then leaders may have gone on counting it in.

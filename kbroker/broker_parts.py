@@ -83,6 +83,7 @@ from kbroker.server.socket_server import SocketServer
 from kbroker.standing import Reports, standing_of
 from kbroker.world import Address, World
 from storage.log_manager import LogManager
+from wire.schema import ZERO_UUID
 
 
 class BrokerParts:
@@ -296,8 +297,14 @@ class BrokerParts:
 
     def _partitions_offline(self, partitions: Sequence[tuple[str, int]]) -> None:
         self.publisher.partitions_offline(partitions)
-        ids: dict[str, uuid.UUID] = {topic: self.replicas.topic_id(topic) for topic, _ in partitions}
+        ids = {topic: self._topic_id(topic) for topic, _ in partitions}
         self.resignations.add((ids[topic], index) for topic, index in partitions)
+
+    def _topic_id(self, name: str) -> uuid.UUID:
+        """Also while the broker starts, and its replicas are not all taken up."""
+        topic_id = self.replicas.topic_id(name)
+        topic = self.metadata.newest.topic(name)
+        return topic.topic_id if topic_id == ZERO_UUID and topic is not None else topic_id
 
     # Handlers
 

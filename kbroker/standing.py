@@ -101,7 +101,8 @@ def judge_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> OwnRe
     """To be asked before logs that are missing are made anew, and look like any other.
 
     A partition's only replica is never unfit: there is no better one. A log that is missing and never had a record on
-    the disk has lost nothing: nobody was told that it had one.
+    the disk has lost nothing: nobody was told that it had one. While a log directory is out of reach nothing tells
+    which logs it has, so all that are missing count as there.
     """
     found = OwnReplicas({}, {})
     for topic, index, state in image.partitions_of(node_id):
@@ -109,7 +110,7 @@ def judge_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> OwnRe
             continue
         key, name = (topic.topic_id, index), TopicPartition(topic.name, index)
         if node_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
-            is_missing = logs.get(name) is None and (logs.is_offline(name) or logs.has_new_directory)
+            is_missing = logs.may_be_out_of_reach(name) or (logs.get(name) is None and logs.has_new_directory)
             if is_missing or name in logs.shortened or logs.is_lost(name, topic.topic_id):
                 found.unfit[key] = name
         elif state.last_known_eligible_leader_replicas == (node_id,) and logs.has_all_records(

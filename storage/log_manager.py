@@ -339,6 +339,10 @@ class LogManager:
         """Whether `forget_replicas` was never called for a log directory: what was there before is not."""
         return any(not state.register.exists for state in self._live())
 
+    def may_be_out_of_reach(self, topic_partition: TopicPartition) -> bool:
+        """Whether a partition that is not new has no log that could be used, and perhaps one in a failed directory."""
+        return topic_partition not in self._logs and len(self._live()) < len(self._states)
+
     def vouch_for(self, topic_partition: TopicPartition) -> None:
         """Others count on this replica of a partition, as one in sync: that it has records is entered in the register.
 

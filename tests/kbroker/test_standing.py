@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 import uuid
@@ -22,6 +23,7 @@ from storage.log_manager import LogManager
 from storage.replica_register import Standing
 from storage.topic_partition import TopicPartition
 from tests.running_broker import batch
+from tests.storage.support import make_manager
 from wire.errors import ApiError, ErrorCode
 
 NODE = 1
@@ -129,6 +131,52 @@ def test_a_log_that_ends_before_what_a_checkpoint_vouches_for_is_unfit(disk: Dis
         file.truncate(segment.stat().st_size // 2)
     disk.start()
     assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
+
+
+class BreakingFilesystem(OsFilesystem):
+    """A filesystem of which one directory cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = ""
+
+    def read_file(self, path: str) -> bytes:
+        if self.broken and path.startswith(self.broken):
+            raise OSError(errno.EIO, "Input/output error", path)
+        return super().read_file(path)
+
+
+def test_what_a_directory_that_is_dead_at_the_start_may_have_is_unfit_until_it_is_back(
+    tmp_path: Path,
+) -> None:
+    directories = [tmp_path / "a", tmp_path / "b"]
+    for path in directories:
+        path.mkdir()
+    filesystem = BreakingFilesystem()
+
+    def start() -> LogManager:
+        logs = make_manager(*directories, filesystem=filesystem)
+        logs.open(node_id=NODE)
+        logs.load(lambda topic: LogConfig())
+        return logs
+
+    logs = start()
+    logs.forget_replicas(lambda name, topic_id: True)
+    log = logs.create(NAME, TOPIC_ID, LogConfig(), directory=str(directories[1]))
+    logs.vouch_for(NAME)
+    log.append_as_leader(batch(b"x"), 0)
+    log.flush()
+    logs.abandon()
+    filesystem.broken = str(directories[1])
+    logs = start()
+    assert judge_replicas(image_of(), NODE, logs).unfit == {KEY: NAME}
+    assert logs.may_be_out_of_reach(NAME)
+    logs.abandon()
+    filesystem.broken = ""
+    logs = start()
+    assert judge_replicas(image_of(), NODE, logs) == ({}, {})
+    assert judge_replicas(image_of(**LAST_KNOWN), NODE, logs).whole == {KEY: NAME}
+    logs.abandon()
 
 
 @pytest.mark.parametrize(
