@@ -262,13 +262,13 @@ _SPARE_FILES_SHARE = 8
 _CONNECTIONS_MIN = 8
 
 
-def server_limits(config: BrokerConfig, *, process_files_max: int, storage_files_max: int) -> ServerLimits:
-    """The bounds on connections and requests.
+def server_limits(config: BrokerConfig, *, files_max: int, storage_files_max: int) -> ServerLimits:
+    """The bounds on connections and requests of a broker that may have so many descriptors.
 
     Connections get the descriptors that neither storage nor, in an eighth of the rest, anything else may need: with all
     of them taken by clients, not even a checkpoint could be written, and a log directory would seem to have failed.
     """
-    left = process_files_max - storage_files_max
+    left = files_max - storage_files_max
     room = max(left - left // _SPARE_FILES_SHARE, _CONNECTIONS_MIN)
     return ServerLimits(
         request_bytes_max=config.socket_request_max_bytes,

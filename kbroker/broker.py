@@ -34,7 +34,7 @@ from kbroker.server.socket_server import ListenerBinding, SocketServer
 from kbroker.standing import judge_replicas, watch_session
 from kbroker.world import Address, World
 from storage.errors import DirectoryInUseError, IncompatibleDirectoryError, StorageError
-from storage.log_manager import LogManager
+from storage.log_manager import LogManager, storage_files_max
 from storage.replica_register import Standing
 from storage.topic_partition import TopicPartition
 from wire.errors import ApiError, ErrorCode
@@ -82,9 +82,10 @@ class Broker:
         store: StoreAccess | None = None,
         container_gateway: str | None = None,
         wait_for_companions: Callable[[], Awaitable[None]] | None = None,
+        brokers_in_process: int = 1,
     ) -> None:
         """``wait_for_companions`` returns when the other brokers of this process are registered as well: before that,
-        this one must not take them for gone.
+        this one must not take them for gone. ``brokers_in_process`` share the descriptors that the process may have.
 
         ``store``: where the cluster's metadata is, if not where the configuration says.
 
@@ -95,6 +96,7 @@ class Broker:
         self._world = world
         self._store_access = store or store_access(config, world)
         self._wait_for_companions = wait_for_companions
+        self._files_max = world.filesystem.open_files_max() // brokers_in_process
         self._is_controlled = True
         self._office = trio.CancelScope()
         self._watch = trio.CancelScope()
@@ -154,6 +156,7 @@ class Broker:
             clock_ms=world.wall_clock_ms,
             random_uuid=world.uuid4,
             random_below=world.random.randrange,
+            open_files_max=storage_files_max(self._files_max),
             producer_id_expiration_ms=config.producer_id_expiration_ms,
             requires_verification=lambda: config.transaction_partition_verification_enable,
         )
@@ -207,6 +210,7 @@ class Broker:
             logs=logs,
             store=store,
             container_gateway=self._container_gateway,
+            files_max=self._files_max,
             on_no_directory_left=self._fail,
         )
         self._parts = parts

@@ -97,6 +97,7 @@ class BrokerParts:
         logs: LogManager,
         store: MetadataStore,
         container_gateway: str | None,
+        files_max: int,
         on_no_directory_left: Callable[[NoLogDirectoryLeft], None],
     ) -> None:
         self.config = config
@@ -117,7 +118,7 @@ class BrokerParts:
             world=world,
             limits=server_limits(
                 config,
-                process_files_max=world.filesystem.open_files_max(),
+                files_max=files_max,
                 storage_files_max=logs.context.open_files_max,
             ),
             broker_name=f"broker {config.node_id}",

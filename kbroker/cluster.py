@@ -105,6 +105,7 @@ class LocalCluster:
                         store=SharedStore(store),
                         container_gateway=self._container_gateway,
                         wait_for_companions=self._all_registered.wait,
+                        brokers_in_process=len(self._configs),
                     )
                     for config in self._configs
                 ]

@@ -45,6 +45,11 @@ UNANCHORED_BYTES_MAX = 8 << 20
 """How much a log may grow before it gets a new recovery anchor. Reading as much takes about 10 ms."""
 
 
+def storage_files_max(files_max: int) -> int:
+    """How many descriptors storage takes of those that its broker may have."""
+    return min(files_max // 2, _OPEN_FILES_MAX)
+
+
 class LogManager:
     """`directories` are paths; `topic_config` tells the configuration of a topic's logs.
 
@@ -67,7 +72,7 @@ class LogManager:
         if not directories:
             raise ValueError("at least one log directory is needed")
         if open_files_max is None:
-            open_files_max = min(filesystem.open_files_max() // 2, _OPEN_FILES_MAX)
+            open_files_max = storage_files_max(filesystem.open_files_max())
         self.context = LogContext(
             filesystem,
             clock_ms,

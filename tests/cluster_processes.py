@@ -170,13 +170,21 @@ class ClusterProcesses:
 class LocalClusterProcess(BrokerProcess):
     """``kbroker serve --brokers N``: brokers 1 to N on consecutive ports of one process."""
 
-    def __init__(self, data_dir: Path, *, count: int = 3, overrides: Overrides | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        count: int = 3,
+        overrides: Overrides | None = None,
+        command: Sequence[str] | None = None,
+    ) -> None:
         self.count = count
         super().__init__(
             data_dir,
             port=free_ports_in_a_row(count),
             overrides={**QUICK, **(overrides or {})},
             arguments=("--brokers", str(count)),
+            command=command,
         )
 
     @property

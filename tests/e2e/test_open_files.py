@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 from tests.broker_process import OWN_COMMAND, BrokerProcess
+from tests.cluster_processes import LocalClusterProcess, wait_until_whole
 
 OPEN_FILES_MAX = 160
 FLUSH_DEADLINE_S = 20
@@ -45,3 +46,12 @@ def test_clients_cannot_take_the_descriptors_that_the_logs_need(tmp_path: Path) 
         admin.create_partitions([NewPartitions("log", 20)])["log"].result()
         assert send(producer, 40) == [None] * 40
         assert "offline" not in broker.stderr
+
+
+def test_brokers_of_one_process_share_its_descriptors(tmp_path: Path) -> None:
+    with LocalClusterProcess(tmp_path, command=WITH_FEW_FILES) as cluster:
+        cluster.start()
+        admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
+        admin.create_topics([NewTopic("log", 60, 3, config=INDEXED)])["log"].result()
+        wait_until_whole(cluster.bootstrap_servers)
+        assert "offline" not in cluster.stderr
