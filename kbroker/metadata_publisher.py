@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Protocol, cast
 
 import trio
@@ -83,10 +84,12 @@ class MetadataPublisher:
             self._remove(delta.topics_deleted)
         for topic in delta.topics_created:
             await self._apply(image, topic, list(enumerate(topic.partitions)), are_new=True)
-        for topic, index, state in delta.partitions_added:
-            await self._apply(image, topic, [(index, state)], are_new=True)
-        for topic, index, _, state in delta.partitions_changed:
-            await self._apply(image, topic, [(index, state)], are_new=False)
+        for topic, added in _by_topic(delta.partitions_added):
+            await self._apply(image, topic, added, are_new=True)
+        for topic, changed in _by_topic(
+            (topic, index, state) for topic, index, _, state in delta.partitions_changed
+        ):
+            await self._apply(image, topic, changed, are_new=False)
         if delta.configs_changed:
             self._apply_configs(delta)
 
@@ -99,6 +102,7 @@ class MetadataPublisher:
         are_new: bool,
     ) -> None:
         config = self._topic_config(image, topic.name)
+        log_config, throttles = config.to_log_config(), self._throttles(config)
         for start in range(0, len(partitions), _PARTITIONS_PER_TURN):
             turn = [
                 (index, self._as_it_may_be_led(image, topic, state))
@@ -108,10 +112,10 @@ class MetadataPublisher:
                 topic.name,
                 topic.topic_id,
                 turn,
-                config=config.to_log_config(),
+                config=log_config,
                 min_in_sync_replicas=config.min_insync_replicas,
                 are_new=are_new,
-                throttles=self._throttles(config),
+                throttles=throttles,
             )
             self._lead_coordinator(topic.name, turn)
             await trio.lowlevel.checkpoint()
@@ -222,3 +226,12 @@ class MetadataPublisher:
             # Checked when it was stored; a newer or older broker may have stored it. Serve with the defaults.
             logger.error("topic %s has a configuration that cannot be used: %s", topic, error)
             return self._config.topic_config({})
+
+
+def _by_topic(
+    changes: Iterable[tuple[TopicImage, int, PartitionState]],
+) -> Iterator[tuple[TopicImage, list[tuple[int, PartitionState]]]]:
+    """Neighbouring changes of one topic together: reading its configuration takes longer than most changes."""
+    for _, found in groupby(changes, key=lambda change: change[0].topic_id):
+        of_topic = list(found)
+        yield of_topic[0][0], [(index, state) for _, index, state in of_topic]
