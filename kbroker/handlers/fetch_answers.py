@@ -57,7 +57,7 @@ def error_answer(target: FetchTarget, code: ErrorCode, api_version: int) -> Part
     )
 
 
-def give_back(answers: Answers) -> None:
+def give_back(answers: Iterable[tuple[FetchTarget, PartitionData]]) -> None:
     """Unpin the file slices of a reading; they are not going to be sent."""
     for _, answer in answers:
         if isinstance(answer.records, FileSlice):

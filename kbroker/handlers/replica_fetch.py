@@ -173,7 +173,8 @@ class _Reading:
         self._node_id, self._broker_epoch = replica_of(request)
         self._bytes_max = min(request.max_bytes, bytes_max)
         self._bytes_min = min(request.min_bytes, self._bytes_max)
-        self._answers: Answers = []
+        self._answers: dict[tuple[TopicKey, int], tuple[FetchTarget, PartitionData]] = {}
+        self._has_records: list[tuple[TopicKey, int]] = []
         self._bytes = 0
         self._must_answer = False
         self._settled: dict[tuple[TopicKey, int], PartitionData] = {}  # errors and divergence, when noted
@@ -210,71 +211,77 @@ class _Reading:
         return partition
 
     async def read_until_enough(self) -> Answers:
-        watch = self._watch
-        watch.rearm()
+        self._watch.rearm()
         try:
             self._read()
             if not self._is_enough() and self._request.max_wait_ms > 0:
-                give_back(self._answers)
                 await self._wait_for_more()
         except BaseException:
-            give_back(self._answers)
+            give_back(self._answers.values())
             raise
-        if any(answer.error_code == ErrorCode.KAFKA_STORAGE_ERROR for _, answer in self._answers):
-            # Reading may have failed the directory, and with it others that had already been looked at.
-            again = watch.dirty
-        else:
-            again = {
-                target.key: watched
-                for target, answer in self._answers
-                if (answer.error_code or len(answer.records or b""))
-                and (watched := watch.dirty.get(target.key)) is not None
-            }
-        # Who had no room comes first next time, or one that catches up would keep all others waiting.
-        watch.dirty = self._not_looked_at | again
         if self._throttled_bytes and self._quota is not None:
             self._quota.record(self._throttled_bytes)
-        return self._answers
+        return list(self._answers.values())
 
     async def _wait_for_more(self) -> None:
         watch = self._watch
         with trio.move_on_after(self._request.max_wait_ms / 1000):
             while True:
+                self._give_back()
                 await watch.wait()
                 watch.rearm()
                 self._read()
                 if self._is_enough():
                     return
-                give_back(self._answers)  # files must not stay open for those who only wait
         self._read()
+
+    def _give_back(self) -> None:
+        """Files must not stay open for those who only wait: what had records is read again."""
+        give_back([self._answers.pop(key) for key in self._has_records])
 
     def _is_enough(self) -> bool:
         return self._must_answer or self._bytes >= self._bytes_min or self._partitions.stopping
 
     def _read(self) -> None:
-        self._answers = answers = []
+        """Look at what is dirty; whatever was looked at before, and is not dirty again, keeps its answer."""
+        watch = self._watch
+        to_look_at, watch.dirty = watch.dirty, {}
         self._bytes = self._throttled_bytes = 0
+        self._has_records = []
         self._not_looked_at: dict[tuple[TopicKey, int], _Watched] = {}
-        for key, watched in list(self._watch.dirty.items()):  # a directory that fails makes others dirty
+        again: dict[tuple[TopicKey, int], _Watched] = {}
+        for key, watched in to_look_at.items():
             if self._bytes >= self._bytes_max:
                 self._not_looked_at[key] = watched
                 continue
-            target = watched.target
-            try:
-                answer = self._settled.get(key)
-                if answer is None:
-                    answer = self._read_partition(target, watched)
-                else:
-                    self._must_answer = True
-            except ApiError as error:
-                self._must_answer = True
-                answer = error_answer(target, error.code, self._api_version)
-            if answer is not None:
-                self._bytes += len(answer.records) if answer.records is not None else 0
-                answers.append((target, answer))
+            answer = self._look_at(key, watched)
+            self._answers.pop(key, None)
+            if answer is None:
+                continue
+            self._answers[key] = watched.target, answer
+            size = len(answer.records) if answer.records is not None else 0
+            if size:
+                self._bytes += size
+                self._has_records.append(key)
+            if size or answer.error_code:
+                again[key] = watched
+        # Who had no room comes first next time, or one that catches up would keep all others waiting. What has
+        # become dirty by now did so because of the reading: a directory failed, and others had been looked at.
+        watch.dirty = self._not_looked_at | again | watch.dirty
+
+    def _look_at(self, key: tuple[TopicKey, int], watched: _Watched) -> PartitionData | None:
+        """None if there are records for which there is no room: their turn comes."""
+        answer = self._settled.get(key)
+        if answer is not None:
+            self._must_answer = True
+            return answer
+        try:
+            return self._read_partition(watched.target, watched)
+        except ApiError as error:
+            self._must_answer = True
+            return error_answer(watched.target, error.code, self._api_version)
 
     def _read_partition(self, target: FetchTarget, watched: _Watched) -> PartitionData | None:
-        """None if there are records for which there is no room: their turn comes."""
         partition = self._leader(target)
         if partition is not watched.partition or watched.is_stale:
             # Led here since, or the follower left the in-sync set since: it has to say anew how far it is.
