@@ -10,7 +10,8 @@ that the partition belongs to it (``transaction_verification.py``). Requests wit
 acks=0 gets no response, and a failed append then closes the connection, so that the client notices.
 acks=-1 is answered when every in-sync replica has the records, and the disk (``replication.group_commit``), or with
 REQUEST_TIMED_OUT. An append that was answered with REQUEST_TIMED_OUT is in the log all the same; an idempotent
-producer's retry finds it there.
+producer's retry finds it there. While one request waits, the connection takes the next (``LaterResponse``): they are
+appended in the order in which they came, and answered in it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Protocol
 from kbroker.config.topic_names import is_internal_topic
 from kbroker.handlers.leader_hints import LED_ELSEWHERE, PRODUCE_HINTS_SINCE, LeaderHints, ResponseHints
 from kbroker.handlers.ports import LeaderPartition, Partitions
-from kbroker.handlers.table import RequestContext, handles
+from kbroker.handlers.table import LaterResponse, RequestContext, handles
 from kbroker.handlers.timeouts import Timeouts
 from kbroker.handlers.transaction_verification import (
     SupportedOperation,
@@ -131,7 +132,10 @@ class ProduceHandlers:
         self._timeouts = Timeouts(monotonic=world.monotonic, sleep=world.sleep)
 
     @handles(ProduceRequest)
-    async def produce(self, request: ProduceRequest, context: RequestContext) -> ProduceResponse | None:
+    async def produce(
+        self, request: ProduceRequest, context: RequestContext
+    ) -> ProduceResponse | LaterResponse | None:
+        """Later, if the in-sync replicas have to be waited for: the producer's next batches need not wait as well."""
         appends: list[_Append] = []
         try:
             verified = await self._verify(request, context) if _is_transactional(request) else None
@@ -144,12 +148,17 @@ class ProduceHandlers:
         except ApiError as error:
             response = _refusal_of_all(request, error)
         if not all(_is_settled(append, request.acks) for append in appends):
-            await self._wait_until_settled(appends, request)
+            deadline = self._world.monotonic() + max(request.timeout_ms, 0) / 1000
+            return _UnsettledResponse(self, response, appends, request.acks, deadline, context)
         if request.acks == 0:
             for partition in _failed(response):
                 code = ErrorCode(partition.error_code)
                 raise ProtocolError(f"an append with acks=0 failed with {code.name}")
             return None
+        return self.complete(response, context)
+
+    def complete(self, response: ProduceResponse, context: RequestContext) -> ProduceResponse:
+        """Tell who leads what is not led here, to those who understand."""
         if context.api_version >= PRODUCE_HINTS_SINCE and self._leader_hints is not None:
             self._add_hints(response, ResponseHints(self._leader_hints, context), context)
         return response
@@ -269,10 +278,12 @@ class ProduceHandlers:
                 return verified
             await self._world.sleep(settings.add_partitions_to_txn_retry_backoff_ms / 1000)
 
-    async def _wait_until_settled(self, appends: list[_Append], request: ProduceRequest) -> None:
-        waiting, acks = appends, request.acks
+    async def wait_until_settled(self, appends: list[_Append], acks: int, deadline: float) -> None:
+        """Fail what the in-sync replicas do not have by ``deadline`` (monotonic seconds)."""
         monotonic = self._world.monotonic
-        deadline = monotonic() + max(request.timeout_ms, 0) / 1000
+        waiting = [append for append in appends if not _is_settled(append, acks)]
+        if not waiting:
+            return
         with self._partitions.waiting_on_commit(
             [(append.partition, append.info) for append in waiting]
         ) as waiter:
@@ -297,6 +308,22 @@ class ProduceHandlers:
         for append in waiting:
             if not _is_settled(append, acks):
                 append.fail(ErrorCode.REQUEST_TIMED_OUT)
+
+
+@dataclass(slots=True)
+class _UnsettledResponse(LaterResponse):
+    """The response to appends that the in-sync replicas do not have yet. It must not keep the records in memory."""
+
+    handlers: ProduceHandlers
+    response: ProduceResponse
+    appends: list[_Append]
+    acks: int
+    deadline: float
+    context: RequestContext
+
+    async def wait(self) -> ProduceResponse:
+        await self.handlers.wait_until_settled(self.appends, self.acks, self.deadline)
+        return self.handlers.complete(self.response, self.context)
 
 
 def _is_transactional(request: ProduceRequest) -> bool:

@@ -6,6 +6,7 @@ advertised that nothing answers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -59,8 +60,22 @@ class RequestContext:
         return endpoint.host or self.local_host, endpoint.port
 
 
-Handler = Callable[[Any, RequestContext], Awaitable[Response | None]]
-HandlerMethod = TypeVar("HandlerMethod", bound=Callable[..., Awaitable[Response | None]])
+class LaterResponse(ABC):
+    """A response that has yet to be waited for, where the next request may be served meanwhile.
+
+    Whatever the request does in an order that counts has been done: the next one of the same API key on the same
+    connection is handed to its handler before this one is answered. (Others are held back, and answers stay in order.)
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def wait(self) -> Response:
+        """Called once, when all requests before it have been answered."""
+
+
+Handler = Callable[[Any, RequestContext], Awaitable[Response | LaterResponse | None]]
+HandlerMethod = TypeVar("HandlerMethod", bound=Callable[..., Awaitable[Response | LaterResponse | None]])
 
 _REQUEST_CLASS = "__kbroker_request_class__"
 

@@ -5,8 +5,14 @@ has been handed to the kernel. That keeps responses in order, makes a slow reade
 leaves what the client pipelines in the socket buffers, where TCP pushes back.
 
     reading --frame--> handling --response--> sending --> reading
-       |                  |                      |
+       |                  |  |                   |
+       |                  |  +--LaterResponse--> reading, and a second task waits and sends
        +-- end, idle, protocol error, stop ------+--> closed
+
+Unlike Kafka it does not stand still while a Produce waits for the in-sync replicas (``LaterResponse``). What a producer
+has in flight is appended as it comes, and one round of replication serves all of it. With one request at a
+time a producer of 1,000 small records a second would wait for five rounds, one for each request in flight. Requests of
+other keys are held back until everything before them is answered, as are those beyond ``_UNANSWERED_MAX``.
 
 What cannot be understood (a frame, a header, a key or version that is not served) closes the connection with
 one log line, as Apache Kafka does; an unknown ApiVersions version alone is answered, so that clients can
@@ -16,12 +22,14 @@ fall back (KIP-511).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import cast
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, cast
 
 import trio
 
-from kbroker.handlers.table import HandlerTable, RequestContext
+from kbroker.handlers.table import HandlerTable, LaterResponse, RequestContext
 from kbroker.server.request_memory import RequestMemory
 from kbroker.world import Connection, ConnectionLost, Part, World
 from storage.file_slice import FileSlice
@@ -30,9 +38,20 @@ from wire.framing import FrameReader
 from wire.headers import RequestHeader, UnsupportedRequestError, decode_request, encode_response
 from wire.messages import API_KEYS
 from wire.messages.api_versions import ApiVersionsRequest
-from wire.schema import Request
+from wire.schema import Request, Response
 
 logger = logging.getLogger(__name__)
+
+_UNANSWERED_MAX = 16
+"""How many Produce requests of one connection are in the log and not answered yet; a client has five in flight, or
+any number if it does not care for their order."""
+
+
+class _Unanswered(NamedTuple):
+    """A request that was handled, and whose response is not sent yet."""
+
+    header: RequestHeader
+    response: Response | LaterResponse
 
 
 class ClientConnection:
@@ -54,8 +73,6 @@ class ClientConnection:
         self.connection_id = connection_id
         self.client_host = connection.peer_address.host
         self.last_active = world.monotonic()
-        self.is_waiting_for_handler = False
-        self.is_answering = False
         self.scope = trio.CancelScope()
         self._connection = connection
         self._table = table
@@ -65,38 +82,98 @@ class ClientConnection:
         self._local_host = local_host
         self._frames = FrameReader(request_bytes_max)
         self._reserved_bytes = 0
+        self._reading = trio.CancelScope()
+        self._request_name = "a request"
+        self._is_in_hand = False
+        self._is_waiting_for_handler = False
+        self._unanswered: deque[_Unanswered] = deque()
+        self._answered = trio.lowlevel.ParkingLot()
         self._stopping = False
 
     async def serve(self) -> None:
         """Serve requests until the client leaves, breaks the protocol, or ``stop`` is called."""
-        request_name = "a request"
         try:
             with self.scope:
-                while not self._stopping and (frame := await self._receive_frame()) is not None:
-                    header, request = self._decode(frame)
-                    request_name = API_KEYS[header.request_api_key].name
-                    await self._answer(header, request)
-                    self._release()
+                async with trio.open_nursery() as nursery:
+                    with self._reading, self._failure_is_logged():
+                        await self._serve_requests(nursery)
+        finally:
+            self._release()
+            self._connection.close()
+
+    async def _serve_requests(self, nursery: trio.Nursery) -> None:
+        while not self._stopping and (frame := await self._receive_frame()) is not None:
+            header, request = self._decode(frame)
+            self._request_name = API_KEYS[header.request_api_key].name
+            self._is_in_hand = True
+            try:
+                while self._unanswered and not self._may_overtake(header):
+                    await self._answered.park()
+                response = await self._handle(header, request)
+                if self._unanswered or isinstance(response, LaterResponse):
+                    if response is not None:
+                        self._answer_later(_Unanswered(header, response), nursery)
+                elif response is not None:
+                    await self._send(header, response)
+            finally:
+                self._is_in_hand = False
+                self._release()
+
+    def _may_overtake(self, header: RequestHeader) -> bool:
+        """Whether a request may be handled though others before it are not answered."""
+        last = self._unanswered[-1].header
+        return last.request_api_key == header.request_api_key and len(self._unanswered) < _UNANSWERED_MAX
+
+    def _answer_later(self, answer: _Unanswered, nursery: trio.Nursery) -> None:
+        self._unanswered.append(answer)
+        if len(self._unanswered) == 1:
+            nursery.start_soon(self._answer_in_order)
+
+    async def _answer_in_order(self) -> None:
+        """Send what is unanswered until nothing is. Its own task; there is one at a time."""
+        try:
+            with self._failure_is_logged():
+                while self._unanswered:
+                    header, response = self._unanswered[0]
+                    if isinstance(response, LaterResponse):
+                        response = await response.wait()
+                        self.last_active = self._world.monotonic()
+                    # Still the first: who comes meanwhile must not go before it.
+                    await self._send(header, response)
+                    self._unanswered.popleft()
+                    self._answered.unpark_all()
+        finally:
+            if self._unanswered:
+                self.scope.cancel()
+
+    @contextmanager
+    def _failure_is_logged(self) -> Iterator[None]:
+        try:
+            yield
         except ConnectionLost as error:
             logger.debug("connection %s was lost: %s", self.connection_id, error)
         except ProtocolError as error:
             logger.warning("connection %s is closed: %s", self.connection_id, error)
         except Exception:
-            logger.exception("connection %s is closed: %s failed", self.connection_id, request_name)
-        finally:
-            self._release()
-            self._connection.close()
+            logger.exception("connection %s is closed: %s failed", self.connection_id, self._request_name)
+
+    @property
+    def is_waiting_for_handler(self) -> bool:
+        """Whether its silence is the broker's doing."""
+        if self._unanswered:
+            return isinstance(self._unanswered[0].response, LaterResponse)
+        return self._is_waiting_for_handler
 
     @property
     def is_holding_half_a_request(self) -> bool:
         """Whether room is taken by a request whose end has not come yet."""
-        return bool(self._reserved_bytes) and not self.is_answering
+        return bool(self._reserved_bytes) and not self._is_in_hand
 
     def stop(self) -> None:
-        """Close as soon as the request in hand, if any, has been answered."""
+        """Close as soon as the requests in hand, if any, have been answered."""
         self._stopping = True
-        if not self.is_answering:
-            self.scope.cancel()
+        if not self._is_in_hand:
+            self._reading.cancel()
 
     async def _receive_frame(self) -> bytearray | None:
         while True:
@@ -131,13 +208,12 @@ class ClientConnection:
             raise ProtocolError(f"{API_KEYS[header.request_api_key].name} is not served here")
         return header, request
 
-    async def _answer(self, header: RequestHeader, request: Request) -> None:
-        api_key, version = header.request_api_key, header.request_api_version
-        row = self._table.get(api_key)
+    async def _handle(self, header: RequestHeader, request: Request) -> Response | LaterResponse | None:
+        row = self._table.get(header.request_api_key)
         assert row is not None, "_decode lets only served keys through"
         context = RequestContext(
-            api_key=api_key,
-            api_version=version,
+            api_key=header.request_api_key,
+            api_version=header.request_api_version,
             correlation_id=header.correlation_id,
             client_id=header.client_id,
             listener_name=self._listener_name,
@@ -145,20 +221,22 @@ class ClientConnection:
             client_host=self.client_host,
             local_host=self._local_host,
         )
-        self.is_answering = self.is_waiting_for_handler = True
+        self._is_waiting_for_handler = True
         try:
             response = await row.handler(request, context)
-            self.is_waiting_for_handler = False
-            self.last_active = self._world.monotonic()
-            if response is not None:
-                if api_key == ApiVersionsRequest.api_key and version > row.max_version:
-                    version = 0
-                parts = encode_response(response, version, header.correlation_id)
-                await self._send(cast("list[Part]", parts))  # the only payloads are slices of log files
         finally:
-            self.is_answering = self.is_waiting_for_handler = False
+            self._is_waiting_for_handler = False
+        self.last_active = self._world.monotonic()
+        return response
 
-    async def _send(self, parts: Sequence[Part]) -> None:
+    async def _send(self, header: RequestHeader, response: Response) -> None:
+        version = header.request_api_version
+        if header.request_api_key == ApiVersionsRequest.api_key:
+            row = self._table.get(header.request_api_key)
+            if row is not None and version > row.max_version:
+                version = 0
+        # The only payloads are slices of log files.
+        parts = cast("list[Part]", encode_response(response, version, header.correlation_id))
         try:
             await self._connection.send(parts)
         finally:

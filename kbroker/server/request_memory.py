@@ -1,4 +1,4 @@
-"""The bound on bytes of requests that were received but not answered yet (``queued.max.request.bytes``)."""
+"""The bound on bytes of requests that were received and are not dealt with yet (``queued.max.request.bytes``)."""
 
 from __future__ import annotations
 

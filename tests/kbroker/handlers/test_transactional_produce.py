@@ -17,6 +17,7 @@ from trio.testing import MockClock
 import kbroker
 import storage
 from kbroker.handlers.produce import ProduceHandlers
+from kbroker.handlers.table import LaterResponse
 from kbroker.handlers.transaction_verification import SupportedOperation
 from kbroker.replication.replica_manager import ReplicaManager
 from storage.filesystem import OsFilesystem
@@ -110,6 +111,7 @@ class Subject:
             ],
         )
         response = await self.handlers.produce(request, context_of(0, version))
+        assert not isinstance(response, LaterResponse)
         assert response is not None
         return {answer.index: answer for answer in response.responses[0].partition_responses}
 

@@ -18,7 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from kbroker.handlers.fetch import FetchHandlers
 from kbroker.handlers.fetch_session import FetchSessions
 from kbroker.handlers.produce import ProduceHandlers
-from kbroker.handlers.table import RequestContext
+from kbroker.handlers.table import LaterResponse, RequestContext
 from kbroker.replication.partition import Partition
 from kbroker.replication.replica_manager import ReplicaManager
 from storage.file_slice import FileSlice
@@ -106,7 +106,12 @@ class Setting:
             ],
         )
         request = ProduceRequest(acks=acks, timeout_ms=timeout_ms, topic_data=[data])
-        return await self.producing.produce(request, context(0, 12))
+        response = await self.producing.produce(request, context(0, 12))
+        if isinstance(response, LaterResponse):
+            found = await response.wait()
+            assert isinstance(found, ProduceResponse)
+            return found
+        return response
 
     async def fetch(self, **fields: int) -> FetchAnswer:
         asked = FetchRequest.FetchTopic.FetchPartition(partition=0, partition_max_bytes=1 << 20)

@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from kbroker.client import BrokerClient
 from kbroker.handlers.api_versions import ApiVersionsHandlers
-from kbroker.handlers.table import HandlerTable, RequestContext, handles
+from kbroker.handlers.table import HandlerTable, LaterResponse, RequestContext, handles
 from kbroker.server.socket_server import ListenerBinding, ServerLimits, SocketServer
 from kbroker.world import ConnectionLost, World
 from tests.memory_network import MemoryNetwork
@@ -25,7 +25,7 @@ from wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from wire.messages.group_membership import HeartbeatRequest, HeartbeatResponse
 from wire.messages.metadata import MetadataRequest
 
-Handle = Callable[[HeartbeatRequest, RequestContext], Awaitable[HeartbeatResponse]]
+Handle = Callable[[HeartbeatRequest, RequestContext], Awaitable[HeartbeatResponse | LaterResponse]]
 BIG = 2**31
 
 
@@ -36,7 +36,9 @@ class HeartbeatHandlers:
         self._handle = handle
 
     @handles(HeartbeatRequest)
-    async def heartbeat(self, request: HeartbeatRequest, context: RequestContext) -> HeartbeatResponse:
+    async def heartbeat(
+        self, request: HeartbeatRequest, context: RequestContext
+    ) -> HeartbeatResponse | LaterResponse:
         return await self._handle(request, context)
 
 
@@ -116,6 +118,138 @@ async def test_pipelined_requests_are_answered_in_order_even_if_the_first_takes_
             response = HeartbeatResponse.decode(memoryview(await client._receive())[5:], 4)
             answers.append(response.throttle_time_ms)
         assert answers == [0, 1, 2, 3, 4]
+
+
+class Later(LaterResponse):
+    """A response that comes, or fails, when it is let go."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.fails = False
+        self.may_go = trio.Event()
+
+    async def wait(self) -> HeartbeatResponse:
+        await self.may_go.wait()
+        if self.fails:
+            raise RuntimeError("it fails")
+        return HeartbeatResponse(throttle_time_ms=self.number)
+
+
+class Pipelined:
+    """A connection whose heartbeats are answered later, and a second API."""
+
+    def __init__(self, running: Running, client: BrokerClient, handled: list[Later]) -> None:
+        self.running, self.client, self.handled = running, client, handled
+
+    async def send(self, *requests: Any) -> None:
+        await self.client._connection.send(
+            [frame(request, 4 if isinstance(request, HeartbeatRequest) else 0, 100) for request in requests]
+        )
+        await wait_all_tasks_blocked()
+
+    async def heartbeats(self, *numbers: int) -> None:
+        await self.send(*(HeartbeatRequest(generation_id=number) for number in numbers))
+
+    async def answer(self) -> int:
+        with trio.fail_after(5):
+            frame = memoryview(await self.client._receive())
+        return HeartbeatResponse.decode(frame[5:], 4).throttle_time_ms
+
+    @property
+    def numbers(self) -> list[int]:
+        return [later.number for later in self.handled]
+
+
+@asynccontextmanager
+async def pipelining(**changed: object) -> AsyncIterator[Pipelined]:
+    handled: list[Later] = []
+
+    async def later(request: HeartbeatRequest, context: RequestContext) -> LaterResponse | HeartbeatResponse:
+        if request.member_id == "now":
+            return await echo(request, context)
+        handled.append(Later(request.generation_id))
+        return handled[-1]
+
+    async with running(later, **changed) as broker, await broker.client() as client:
+        yield Pipelined(broker, client, handled)
+
+
+async def test_while_one_waits_the_next_of_its_kind_is_handled_and_answers_keep_their_order() -> None:
+    async with pipelining() as connection:
+        await connection.heartbeats(0, 1)
+        await connection.send(HeartbeatRequest(generation_id=2, member_id="now"))
+        assert connection.numbers == [0, 1]
+        connection.handled[1].may_go.set()
+        await wait_all_tasks_blocked()
+        connection.handled[0].may_go.set()
+        assert [await connection.answer() for _ in range(3)] == [0, 1, 2]
+        await connection.heartbeats(3)
+        connection.handled[2].may_go.set()
+        assert await connection.answer() == 3
+
+
+async def test_another_kind_of_request_is_held_back_until_everything_before_it_is_answered() -> None:
+    async with pipelining() as connection:
+        await connection.send(HeartbeatRequest(), ApiVersionsRequest(), HeartbeatRequest(generation_id=1))
+        assert connection.numbers == [0]
+        connection.handled[0].may_go.set()
+        await wait_all_tasks_blocked()
+        assert connection.numbers == [0, 1]
+
+
+async def test_only_so_many_are_handled_and_not_answered() -> None:
+    async with pipelining() as connection:
+        await connection.heartbeats(*range(20))
+        assert connection.numbers == list(range(16))
+        connection.handled[0].may_go.set()
+        await wait_all_tasks_blocked()
+        assert connection.numbers == list(range(17))
+        for later in connection.handled:
+            later.may_go.set()
+        await wait_all_tasks_blocked()
+        for later in connection.handled[17:]:
+            later.may_go.set()
+        assert [await connection.answer() for _ in range(20)] == list(range(20))
+
+
+async def test_a_later_response_that_fails_closes_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async with pipelining() as connection:
+        await connection.heartbeats(0, 1)
+        connection.handled[0].fails = True
+        connection.handled[0].may_go.set()
+        assert await is_closed(connection.client)
+        assert "failed" in caplog.text
+
+
+async def test_what_breaks_the_protocol_closes_the_connection_after_what_came_before_is_answered() -> None:
+    async with pipelining() as connection:
+        await connection.heartbeats(0)
+        await connection.client._connection.send([struct.pack(">i", -5)])
+        await wait_all_tasks_blocked()
+        connection.handled[0].may_go.set()
+        assert await connection.answer() == 0
+        assert await is_closed(connection.client)
+
+
+async def test_stopping_waits_for_later_responses_and_takes_no_new_requests() -> None:
+    async with pipelining() as connection, trio.open_nursery() as nursery:
+        await connection.heartbeats(0, 1)
+        nursery.start_soon(connection.running.server.stop, 5)
+        await wait_all_tasks_blocked()
+        await connection.heartbeats(2)
+        assert connection.numbers == [0, 1]
+        for later in connection.handled:
+            later.may_go.set()
+        assert [await connection.answer() for _ in range(2)] == [0, 1]
+        assert await is_closed(connection.client)
+
+
+async def test_waiting_for_a_later_response_is_not_idleness(autojump_clock: MockClock) -> None:
+    async with pipelining(connection_idle_ms_max=10_000) as connection:
+        await connection.heartbeats(0)
+        await trio.sleep(60)
+        connection.handled[0].may_go.set()
+        assert await connection.answer() == 0
 
 
 async def test_a_client_that_waits_holds_nobody_else() -> None:
