@@ -9,6 +9,7 @@ the next one's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TypeVar, cast
 
@@ -118,21 +119,34 @@ class BrokerClient:
         ConnectionLost if the broker goes away meanwhile; RequestNotSent if it was gone before. ProtocolError for an
         answer that makes no sense, ApiError UNSUPPORTED_VERSION.
         """
+        (response,) = await self.request_all([request], response_class, version=version)
+        return response
+
+    async def request_all(
+        self, requests: Sequence[Request], response_class: type[ResponseT], *, version: int | None = None
+    ) -> list[ResponseT]:
+        """Send requests of one kind one after the other, without waiting in between, and collect the responses.
+
+        Errors as ``request`` has them; what has been answered before one is lost with it.
+        """
         if version is None:
-            version = self.best_version(type(request))
+            version = self.best_version(type(requests[0]))
+        responses: list[ResponseT] = []
         async with self._in_use:
-            correlation_id, parts = self._encode(request, version)
+            encoded = [self._encode(request, version) for request in requests]
             try:
-                await self._send(parts)
-                frame = await self._receive()
-                answered_id, response = decode_response(type(request).api_key, version, frame)
-                if answered_id != correlation_id:
-                    raise ProtocolError(f"response {answered_id} came for request {correlation_id}")
+                await self._send([part for _, parts in encoded for part in parts])
+                for correlation_id, _ in encoded:
+                    frame = await self._receive()
+                    answered_id, response = decode_response(type(requests[0]).api_key, version, frame)
+                    if answered_id != correlation_id:
+                        raise ProtocolError(f"response {answered_id} came for request {correlation_id}")
+                    assert isinstance(response, response_class)
+                    responses.append(response)
             except BaseException:
                 self.close()
                 raise
-        assert isinstance(response, response_class)
-        return response
+        return responses
 
     async def send(self, request: Request, *, version: int) -> None:
         """Send a request that gets no response (Produce with acks=0)."""

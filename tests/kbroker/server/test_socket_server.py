@@ -112,12 +112,8 @@ async def test_pipelined_requests_are_answered_in_order_even_if_the_first_takes_
 
     async with running(slow_first) as broker, await broker.client() as client:
         requests = [HeartbeatRequest(generation_id=number) for number in range(5)]
-        await client._connection.send([frame(request, 4, 100) for request in requests])
-        answers = []
-        for _ in requests:
-            response = HeartbeatResponse.decode(memoryview(await client._receive())[5:], 4)
-            answers.append(response.throttle_time_ms)
-        assert answers == [0, 1, 2, 3, 4]
+        answers = await client.request_all(requests, HeartbeatResponse)
+        assert [answer.throttle_time_ms for answer in answers] == [0, 1, 2, 3, 4]
 
 
 class Later(LaterResponse):

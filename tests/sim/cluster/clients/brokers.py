@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import trio
@@ -76,39 +76,55 @@ class Brokers:
         timeout_s: float | None = None,
     ) -> ResponseT:
         """Ask one broker; Unanswered."""
+        (response,) = await self.request_all(
+            node_id, [request], response_class, version_max=version_max, timeout_s=timeout_s
+        )
+        return response
+
+    async def request_all(
+        self,
+        node_id: int,
+        requests: Sequence[Request],
+        response_class: type[ResponseT],
+        *,
+        version_max: int | None = None,
+        timeout_s: float | None = None,
+    ) -> list[ResponseT]:
+        """Ask one broker several things without waiting in between; Unanswered if one of them is not answered."""
         address = self._addresses.get(node_id)
         if address is None:
             raise Unanswered(f"broker {node_id} is not known")
-        return await self._ask(address, request, response_class, version_max, timeout_s)
+        return await self._ask(address, requests, response_class, version_max, timeout_s)
 
     async def request_any(self, request: Request, response_class: type[ResponseT]) -> ResponseT:
         """Ask some broker; Unanswered."""
         address = self.random.choice([*self._bootstrap, *self._addresses.values()])
-        return await self._ask(address, request, response_class, None, None)
+        (response,) = await self._ask(address, [request], response_class, None, None)
+        return response
 
     async def _ask(
         self,
         address: tuple[str, int],
-        request: Request,
+        requests: Sequence[Request],
         response_class: type[ResponseT],
         version_max: int | None,
         timeout_s: float | None,
-    ) -> ResponseT:
-        api = API_KEYS[type(request).api_key].name
+    ) -> list[ResponseT]:
+        api = API_KEYS[type(requests[0]).api_key].name
         with trio.move_on_after(timeout_s or self.request_timeout_s):
             try:
                 idle = self._idle.setdefault(address, [])
                 client = idle.pop() if idle else await self._connect(address)
                 try:
-                    version = client.best_version(type(request))
+                    version = client.best_version(type(requests[0]))
                     if version_max is not None:
                         version = min(version, version_max)
-                    response = await client.request(request, response_class, version=version)
+                    responses = await client.request_all(requests, response_class, version=version)
                 except BaseException:
                     client.close()
                     raise
                 idle.append(client)
-                return response
+                return responses
             except (ConnectionLost, ProtocolError, ApiError) as error:
                 if not isinstance(error, ConnectionLost):
                     self.coverage.count("client", f"{api}: {type(error).__name__}")

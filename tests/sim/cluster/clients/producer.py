@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -61,33 +61,69 @@ async def produce(
     version_max: int = 12,
 ) -> tuple[ErrorCode, int]:
     """One attempt; (error, offset of the first record). Unanswered. Metadata is renewed where it helps."""
+    (answer,) = await produce_all(
+        brokers, partition, [batch], acks=acks, transactional_id=transactional_id, version_max=version_max
+    )
+    return answer
+
+
+async def produce_all(
+    brokers: Brokers,
+    partition: Partition,
+    batches: list[bytearray],
+    *,
+    acks: int = -1,
+    transactional_id: str | None = None,
+    version_max: int = 12,
+) -> list[tuple[ErrorCode, int]]:
+    """The same for several batches, each in a request of its own, all in flight at once."""
     leader = await brokers.leader(partition)
-    data = ProduceRequest.TopicProduceData(
-        name=partition[0],
-        partition_data=[
-            ProduceRequest.TopicProduceData.PartitionProduceData(index=partition[1], records=batch)
-        ],
-    )
-    request = ProduceRequest(
-        transactional_id=transactional_id,
-        acks=acks,
-        timeout_ms=int(brokers.request_timeout_s * 800),
-        topic_data=[data],
-    )
+    requests = [
+        ProduceRequest(
+            transactional_id=transactional_id,
+            acks=acks,
+            timeout_ms=int(brokers.request_timeout_s * 800),
+            topic_data=[
+                ProduceRequest.TopicProduceData(
+                    name=partition[0],
+                    partition_data=[
+                        ProduceRequest.TopicProduceData.PartitionProduceData(
+                            index=partition[1], records=batch
+                        )
+                    ],
+                )
+            ],
+        )
+        for batch in batches
+    ]
     try:
-        response = await brokers.request(leader.node_id, request, ProduceResponse, version_max=version_max)
+        responses = await brokers.request_all(
+            leader.node_id, requests, ProduceResponse, version_max=version_max
+        )
     except Unanswered:
         await brokers.refresh([partition[0]])
         raise
-    answer = response.responses[0].partition_responses[0]
-    code = brokers.answered(ProduceRequest, answer.error_code)
-    if code in MOVED:
+    answers: list[tuple[ErrorCode, int]] = []
+    for response in responses:
+        answer = response.responses[0].partition_responses[0]
+        answers.append((brokers.answered(ProduceRequest, answer.error_code), answer.base_offset))
+    if any(code in MOVED for code, _ in answers):
         await brokers.refresh([partition[0]])
-    return code, answer.base_offset
+    return answers
+
+
+@dataclass
+class _Batch:
+    """A batch of an idempotent producer, and what became of it."""
+
+    encoded: bytearray
+    sends: list[Send]
+    offset: int | None = None
+    """None: not acknowledged; -1: acknowledged without being told where."""
 
 
 class IdempotentProducer(Client):
-    """One partition, acks=all, one batch in flight; a batch that is given up ends the producer id, too."""
+    """One partition, acks=all, up to five batches in flight; a batch that is given up ends the producer id, too."""
 
     must_progress = True
 
@@ -96,6 +132,7 @@ class IdempotentProducer(Client):
         self._partition = partition
         self._pace_s = self.random.choice((0.3, 1.0, 3.0))
         self._patience_s = self.random.choice((15.0, 60.0, inf))
+        self._in_flight_max = self.random.choice((1, 3, 5))
         self._producer_id = -1
         self._sequence = 0
         self._sent = 0
@@ -121,6 +158,12 @@ class IdempotentProducer(Client):
                 await self.brokers.pause()
 
     async def _send(self) -> None:
+        batches = [self._next_batch() for _ in range(self.random.randint(1, self._in_flight_max))]
+        await self._persistently(batches)
+        if any(batch.offset is None for batch in batches):
+            self._producer_id = -1
+
+    def _next_batch(self) -> _Batch:
         topic, index = self._partition
         sends: list[Send] = []
         for _ in range(self.random.choice((1, 1, 2, 5))):
@@ -139,41 +182,47 @@ class IdempotentProducer(Client):
                 )
             )
             self.record(sends[-1])
-        batch = encode_batch(
+        encoded = encode_batch(
             [send.value for send in sends],
             EPOCH_MS + int(self.now * 1000),
             producer_id=self._producer_id,
             producer_epoch=0,
             base_sequence=self._sequence,
         )
-        offset = await self._persistently(batch)
-        if offset is None:
-            self._producer_id = -1
-            return
         self._sequence += len(sends)
-        self.progress += 1
-        for at, send in enumerate(sends):
-            known = offset + at if offset >= 0 else None
-            self.record(replace(send, ended=self.now, outcome="ok", offset=known))
+        return _Batch(encoded, sends)
 
-    async def _persistently(self, batch: bytearray) -> int | None:
-        """The offset (-1 if it is not told), None if the batch was given up."""
+    async def _persistently(self, batches: list[_Batch]) -> None:
+        """Send what is not acknowledged again, in order, until all is or patience has come to its end."""
         given_up_at = self.now + self._patience_s
         while self.is_finishing or self.now < given_up_at:
+            missing = [batch for batch in batches if batch.offset is None]
             try:
-                code, offset = await produce(self.brokers, self._partition, bytearray(batch))
+                answers = await produce_all(
+                    self.brokers, self._partition, [bytearray(batch.encoded) for batch in missing]
+                )
             except Unanswered:
                 await self.brokers.pause()
                 continue
-            if code is ErrorCode.NONE:
-                return offset
-            if code is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
-                return -1
-            if code not in AGAIN:
-                self.found(f"Produce to {self._partition} was answered with {code.name}")
-                return None
+            for number, (batch, (code, offset)) in enumerate(zip(missing, answers, strict=True)):
+                if code is ErrorCode.NONE:
+                    self._acknowledged(batch, offset)
+                elif code is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
+                    self._acknowledged(batch, -1)
+                elif code not in AGAIN and not (code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER and number):
+                    # Out of order is what follows one that was refused: that is the first then.
+                    self.found(f"Produce to {self._partition} was answered with {code.name}")
+                    return
+            if all(batch.offset is not None for batch in batches):
+                return
             await self.brokers.pause()
-        return None
+
+    def _acknowledged(self, batch: _Batch, offset: int) -> None:
+        batch.offset = offset
+        self.progress += 1
+        for at, send in enumerate(batch.sends):
+            known = offset + at if offset >= 0 else None
+            self.record(replace(send, ended=self.now, outcome="ok", offset=known))
 
 
 class AcksOneProducer(Client):
