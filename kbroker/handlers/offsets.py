@@ -101,22 +101,27 @@ class OffsetHandlers:
         partition = self._partitions.leader(topic, asked.partition_index)
         partition.check_leader_epoch(asked.current_leader_epoch)
         readable_end = partition.log_end_offset
+        not_available: ApiError | None = None
         if request.replica_id == _CONSUMER_REPLICA_ID:
             read_committed = request.isolation_level == _READ_COMMITTED
             readable_end = partition.last_stable_offset if read_committed else partition.high_watermark
-            if timestamp not in (EARLIEST, EARLIEST_LOCAL) and not partition.is_high_watermark_known:
+            if not partition.is_high_watermark_known:
                 # A new leader does not know yet what was committed before it; v5 has a word for that (KIP-207).
-                raise ApiError(
+                not_available = ApiError(
                     ErrorCode.OFFSET_NOT_AVAILABLE if api_version >= 5 else ErrorCode.LEADER_NOT_AVAILABLE
                 )
         answer = _PartitionOffset(partition_index=asked.partition_index)
         if timestamp == LATEST:
+            if not_available is not None:
+                raise not_available
             answer.offset, answer.leader_epoch = readable_end, partition.leader_epoch
         elif timestamp in (EARLIEST, EARLIEST_LOCAL):
             answer.offset = partition.log_start_offset
             answer.leader_epoch = partition.epoch_of_log_start()
         elif timestamp not in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):  # there is no tiered storage
-            _look_up(partition, timestamp, readable_end, answer)
+            is_found = _look_up(partition, timestamp, readable_end, answer)
+            if not is_found and not_available is not None:
+                raise not_available
         if api_version < 4:
             answer.leader_epoch = -1
         return answer
@@ -207,12 +212,14 @@ class _Deletion(NamedTuple):
 
 def _look_up(
     partition: LeaderPartition, timestamp_ms: int, readable_end: int, answer: _PartitionOffset
-) -> None:
-    """Fill in the record found by time, unless it lies beyond what the client may read."""
+) -> bool:
+    """Fill in the record found by time, unless it lies beyond what the client may read; whether there is one."""
     if timestamp_ms == MAX_TIMESTAMP:
         found = partition.offset_of_max_timestamp()
     else:
         found = partition.offset_for_timestamp(timestamp_ms)
-    if found is not None and found.offset < readable_end:
-        answer.timestamp, answer.offset = found.timestamp, found.offset
-        answer.leader_epoch = found.leader_epoch
+    if found is None or found.offset >= readable_end:
+        return False
+    answer.timestamp, answer.offset = found.timestamp, found.offset
+    answer.leader_epoch = found.leader_epoch
+    return True
