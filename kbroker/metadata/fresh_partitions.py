@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import Final
 from uuid import UUID
 
+import trio
+
 from kbroker.metadata import keys
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import BrokerRegistration, ClusterImage, PartitionState, TopicImage
@@ -31,6 +33,16 @@ class FreshPartitions:
         # The topic's own key, for partitions that have none; None for a topic that was found deleted.
         self._topic_revisions: dict[UUID, int | None] = {}
         self._brokers: KeyRange | None = None
+        self._reading = trio.Lock()
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether ``image`` has registrations that may be newer than a partition that was not just reread.
+
+        A refusal that rests on both is no proof that an earlier attempt, of which nobody knows whether it was done,
+        was not: it may have been done after the partition was read, and before the broker's registration went.
+        """
+        return self._brokers is not None
 
     def image(self) -> ClusterImage:
         """The newest image, with the registrations as they were last read if that was later."""
@@ -44,6 +56,7 @@ class FreshPartitions:
 
     def _forget_until(self, image: ClusterImage) -> None:
         if self._brokers is not None and self._brokers.revision <= image.revision:
+            # What was read of topics may be newer: who goes by an older one will lose a race, and read anew.
             self._brokers = None
             self._topic_revisions.clear()
         for partition in [
@@ -69,14 +82,17 @@ class FreshPartitions:
         self._states[partition] = state
 
     async def reread(self, partitions: Iterable[PartitionId]) -> None:
-        """Ask the store. StoreUnavailableError."""
+        """Ask the store. StoreUnavailableError.
+
+        What is judged at once when this returns is not `is_mixed`: one reads at a time, and registrations first.
+        """
         indexes: dict[UUID, set[int]] = {}
         for topic_id, index in partitions:
             indexes.setdefault(topic_id, set()).add(index)
-        for topic_id, wanted in indexes.items():
-            await self._reread_partitions(topic_id, wanted)
-        # Last, so that its revision is not before anything that was read.
-        self._brokers = await self._store.range(keys.BROKERS_PREFIX)
+        async with self._reading:
+            self._brokers = await self._store.range(keys.BROKERS_PREFIX)
+            for topic_id, wanted in indexes.items():
+                await self._reread_partitions(topic_id, wanted)
 
     async def _reread_partitions(self, topic_id: UUID, indexes: set[int]) -> None:
         found: list[KeyValue | None]

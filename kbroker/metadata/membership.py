@@ -177,10 +177,13 @@ class BrokerSession:
             lease_id = await self._store.grant_lease(self._session_timeout_s)
             # Registering raises the store's revision, so the next registration finds a higher one.
             registration = self._registration._replace(broker_epoch=found.revision)
-            result = await self._store.transact(
-                [Compare(self._key, ABSENT if mine is None else mine.mod_revision)],
-                [Put(self._key, keys.encode_broker(registration), lease_id)],
-            )
+            try:
+                result = await self._store.transact(
+                    [Compare(self._key, ABSENT if mine is None else mine.mod_revision)],
+                    [Put(self._key, keys.encode_broker(registration), lease_id)],
+                )
+            except LeaseExpiredError as error:  # it took that long
+                raise StoreUnavailableError("the lease ended before the registration was written") from error
             if result.succeeded:
                 self._registration = registration
                 self._lease_id = lease_id

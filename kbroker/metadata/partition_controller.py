@@ -98,7 +98,8 @@ class PartitionController:
             image = self._fresh.image()
             broker = image.brokers.get(node_id)
             if broker is not None and broker.broker_epoch == broker_epoch:
-                pending = await self._alter(image, node_id, pending, outcome)
+                is_final = attempt > 0 or not self._fresh.is_mixed
+                pending = await self._alter(image, node_id, pending, outcome, refusals_are_final=is_final)
             elif attempt:
                 raise ApiError(ErrorCode.STALE_BROKER_EPOCH)
             if not pending:
@@ -112,6 +113,8 @@ class PartitionController:
         node_id: int,
         changes: Mapping[PartitionId, ProposedChange],
         outcome: dict[PartitionId, PartitionState | ApiError],
+        *,
+        refusals_are_final: bool,
     ) -> dict[PartitionId, ProposedChange]:
         """Those changes that are to be decided again on what the store has now."""
         writes: list[Write] = []
@@ -124,7 +127,7 @@ class PartitionController:
                 after = alter_partition(image, topic, before, rules, node_id, change)
             except ApiError as error:
                 outcome[partition] = error
-                if error.code == ErrorCode.NOT_CONTROLLER:
+                if error.code == ErrorCode.NOT_CONTROLLER or not refusals_are_final:
                     again[partition] = change
                 continue
             outcome[partition] = before

@@ -414,6 +414,38 @@ async def test_loss_is_told_before_the_broker_is_registered_anew(
     assert await registered(store, 1) == session.registration
 
 
+@pytest.mark.parametrize("when", ["at first", "anew"])
+async def test_a_lease_that_ends_before_the_registration_is_written_is_not_the_end(
+    when: str, store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may have been busy for as long as that, or have elected another leader."""
+    session = session_of(store, broker(1), registration_timeout_s=TIMEOUT_S)
+    granted, begins = store.grant_lease, 0
+
+    async def short_lived(ttl_s: float) -> int:
+        nonlocal begins
+        begins += 1
+        lease_id = await granted(ttl_s)
+        if begins <= 2:
+            await store.revoke_lease(lease_id)
+        return lease_id
+
+    if when == "anew":
+        await session.register()
+    monkeypatch.setattr(store, "grant_lease", short_lived)
+    async with trio.open_nursery() as nursery:
+        if when == "at first":
+            await session.register()
+        nursery.start_soon(session.run)
+        if when == "anew":
+            await store.revoke_lease(session.lease_id)
+        await trio.sleep(2 * TIMEOUT_S)
+        assert begins == 3
+        assert session.is_secure()
+        assert await registered(store, 1) == session.registration
+        nursery.cancel_scope.cancel()
+
+
 async def test_registration_that_an_administrator_took_away_is_lost(
     store: EmbeddedMetadataStore, autojump_clock: MockClock
 ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from kbroker.metadata import keys
@@ -15,7 +17,16 @@ from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.fresh_partitions import FreshPartitions
 from kbroker.metadata.image import NO_LEADER, ImageDelta, PartitionState
 from kbroker.metadata.partition_decisions import AlterPartitionChange
-from kbroker.metadata.store import Delete, Put, StoreUnavailableError
+from kbroker.metadata.store import (
+    Compare,
+    Delete,
+    KeyValue,
+    MetadataStore,
+    Operation,
+    Put,
+    StoreUnavailableError,
+    TransactionResult,
+)
 from tests.kbroker.metadata.cluster import (
     TOPIC,
     Cluster,
@@ -142,6 +153,88 @@ async def test_replica_that_re_registers_meanwhile_is_not_added(count: int) -> N
         assert [error.code for error in outcome.values() if isinstance(error, ApiError)] == [
             ErrorCode.INELIGIBLE_REPLICA
         ] * count
+
+
+class LosingStore(InterferingStore):
+    """Does as it is told, and does not say so; or does something else just behind a read."""
+
+    loses_answer = False
+
+    def __init__(self, store: MetadataStore) -> None:
+        super().__init__(store)
+        self.behind_read: dict[str, list[Operation]] = {}
+
+    async def transact(
+        self, compares: Sequence[Compare], operations: Sequence[Operation]
+    ) -> TransactionResult:
+        result = await super().transact(compares, operations)
+        if self.loses_answer:
+            raise StoreUnavailableError("the answer is lost")
+        return result
+
+    async def get(self, key: str) -> KeyValue | None:
+        found = await self._store.get(key)
+        operations = self.behind_read.pop(key, None)
+        if operations is not None:
+            await self._store.transact([], operations)
+        return found
+
+
+def code_of(answer: PartitionState | ApiError) -> ErrorCode:
+    assert isinstance(answer, ApiError), answer
+    return ErrorCode(answer.code)
+
+
+async def hold_image(cluster: Cluster) -> None:
+    """From now on the image stays as it is."""
+
+    async def hold(delta: ImageDelta) -> None:
+        await trio.sleep_forever()
+
+    cluster.metadata.subscribe(hold)
+    await cluster.store.transact([], [Put(keys.broker_key(3), keys.encode_broker(broker(3, rack="r")))])
+    await trio.testing.wait_all_tasks_blocked()
+
+
+ALONE = PartitionState((1, 2), (1,), 1, partition_epoch=1)
+
+
+async def test_a_refusal_is_not_judged_on_registrations_that_are_newer_than_the_partition() -> None:
+    """The leader would take it that the follower has not joined, and acknowledge without it, when it has."""
+    async with running_cluster(*THREE) as cluster:
+        topic_id = await create(cluster, [1, 2], [1, 2])
+        for index in range(2):
+            await write_state(cluster, topic_id, index, ALONE)
+        await hold_image(cluster)
+        store = LosingStore(cluster.store)
+        controller = make_controller(1, store, cluster.metadata, cluster.settings)
+        first, second = (change(topic_id, index, 1, 2, partition_epoch=1) for index in range(2))
+        store.loses_answer = True
+        outcome = await controller.alter_partitions(1, 1, [first])
+        assert code_of(outcome[topic_id, 0]) is ErrorCode.REQUEST_TIMED_OUT
+        store.loses_answer = False
+        await cluster.store.transact([], [Delete(keys.broker_key(2))])
+        outcome = await controller.alter_partitions(
+            1, 1, [second]
+        )  # for this one registrations are read anew
+        assert code_of(outcome[topic_id, 1]) is ErrorCode.INELIGIBLE_REPLICA
+        outcome = await controller.alter_partitions(1, 1, [first])
+        assert code_of(outcome[topic_id, 0]) is ErrorCode.INVALID_UPDATE_VERSION
+
+
+async def test_registrations_are_read_before_the_partitions_that_are_judged_by_them() -> None:
+    async with running_cluster(*THREE) as cluster:
+        topic_id = await create(cluster, [1, 2])
+        await write_state(cluster, topic_id, 0, ALONE)
+        await hold_image(cluster)
+        store = LosingStore(cluster.store)
+        controller = make_controller(1, store, cluster.metadata, cluster.settings)
+        key = keys.partition_key(topic_id, 0)
+        joined = ALONE._replace(in_sync_replicas=(1, 2), partition_epoch=2)
+        store.before = [Put(keys.broker_key(2), keys.encode_broker(broker(2, rack="r")))]
+        store.behind_read = {key: [Put(key, keys.encode_partition(joined)), Delete(keys.broker_key(2))]}
+        outcome = await controller.alter_partitions(1, 1, [change(topic_id, 0, 1, 2, partition_epoch=1)])
+        assert code_of(outcome[topic_id, 0]) is ErrorCode.INVALID_UPDATE_VERSION
 
 
 async def test_leader_that_re_registers_meanwhile_changes_nothing() -> None:
