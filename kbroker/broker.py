@@ -14,6 +14,7 @@ it survives ``kill -9``: the next start recovers.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -347,7 +348,7 @@ class Broker:
 
     async def _watch_standing(self, parts: BrokerParts, session: BrokerSession) -> None:
         with self._watch:
-            await watch_session(session, self._world, parts.standing_changed)
+            await watch_session(session, parts.is_secure, self._world, parts.standing_changed)
 
     async def _stop(self, parts: BrokerParts, session: BrokerSession, membership: trio.CancelScope) -> None:
         config = self._config
@@ -384,9 +385,13 @@ class Broker:
             state = image.partition(name.topic, name.partition)
             return state is not None and len(state.replicas) > 1
 
+        def topic_id(name: str) -> uuid.UUID | None:
+            topic = image.topic(name)
+            return None if topic is None else topic.topic_id
+
         try:
             await self._world.run_blocking(
-                logs.load, lambda topic: publisher.log_config(image, topic), is_replicated
+                logs.load, lambda topic: publisher.log_config(image, topic), is_replicated, topic_id
             )
         except (StorageError, IncompatibleDirectoryError) as error:
             raise StartError(str(error)) from error

@@ -80,7 +80,7 @@ from kbroker.replication.quota import ReplicationQuota
 from kbroker.replication.replica_manager import NoLogDirectoryLeft, ReplicaManager
 from kbroker.replication.shard_log import PartitionShardLog
 from kbroker.server.socket_server import SocketServer
-from kbroker.standing import Reports, standing_of
+from kbroker.standing import Reports, is_known_to_be_alive, standing_of
 from kbroker.world import Address, World
 from storage.log_manager import LogManager
 from wire.schema import ZERO_UUID
@@ -125,7 +125,12 @@ class BrokerParts:
             container_gateway=container_gateway,
         )
         self.housekeeping = LogHousekeeping(
-            config=config, logs=logs, replicas=self.replicas, commits=self.commits, world=world
+            config=config,
+            logs=logs,
+            replicas=self.replicas,
+            commits=self.commits,
+            world=world,
+            apply_waiting=self.publisher.apply_waiting,
         )
         self.cleaning = LogCleaning(config=config, logs=logs, replicas=self.replicas, world=world)
 
@@ -135,7 +140,7 @@ class BrokerParts:
     # Standing in the cluster
 
     def is_secure(self) -> bool:
-        return self.session is not None and self.session.is_secure()
+        return self.session is not None and is_known_to_be_alive(self.session, self.image())
 
     def broker_epoch(self) -> int:
         return -1 if self.session is None else self.session.broker_epoch

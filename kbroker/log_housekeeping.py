@@ -27,6 +27,7 @@ from storage.log_manager import LogManager
 _REMOVAL_INTERVAL_MS = 1_000
 # Kafka's default is to never look; it flushes a rolled segment right away, which here is found by looking.
 _FLUSH_INTERVAL_MS_MAX = 5_000
+_FULL_DISK_RETRY_INTERVAL_MS = 5_000
 _INTERVAL_MS_MIN = 1
 _LOGS_PER_TURN = 64
 
@@ -42,12 +43,15 @@ class LogHousekeeping:
         replicas: ReplicaManager,
         commits: GroupCommits,
         world: World,
+        apply_waiting: Callable[[], Awaitable[None]],
     ) -> None:
+        """``apply_waiting`` tries again what the metadata wants and a full disk has refused."""
         self._config = config
         self._logs = logs
         self._replicas = replicas
         self._commits = commits
         self._world = world
+        self._apply_waiting = apply_waiting
         self._scope = trio.CancelScope()
         self._stopped = trio.Event()
 
@@ -73,6 +77,7 @@ class LogHousekeeping:
             (lambda: config.log_retention_check_interval_ms, self._apply_retention),
             (lambda: config.producer_id_expiration_check_interval_ms, self._expire_producers),
             (lambda: _REMOVAL_INTERVAL_MS, self._remove_deleted),
+            (lambda: _FULL_DISK_RETRY_INTERVAL_MS, self._apply_waiting),
         ]
         try:
             with self._scope:

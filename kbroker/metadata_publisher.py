@@ -80,18 +80,45 @@ class MetadataPublisher:
     async def publish(self, delta: ImageDelta) -> None:
         """Take up one change."""
         image = self._image = delta.after
+        if self._broker_configs_changed(delta):
+            self._apply_broker_configs(image)
         if delta.topics_deleted:
             self._remove(delta.topics_deleted)
         for topic in delta.topics_created:
             await self._apply(image, topic, list(enumerate(topic.partitions)), are_new=True)
         for topic, added in _by_topic(delta.partitions_added):
             await self._apply(image, topic, added, are_new=True)
-        for topic, changed in _by_topic(
-            (topic, index, state) for topic, index, _, state in delta.partitions_changed
-        ):
-            await self._apply(image, topic, changed, are_new=False)
+        # Only what was here before can have its log in a directory that is offline.
+        for are_new in (True, False):
+            for topic, changed in _by_topic(
+                (topic, index, state)
+                for topic, index, before, state in delta.partitions_changed
+                if (self._node_id not in before.replicas) is are_new
+            ):
+                await self._apply(image, topic, changed, are_new=are_new)
         if delta.configs_changed:
-            self._apply_configs(delta)
+            self._apply_topic_configs(delta)
+
+    async def apply_waiting(self) -> None:
+        """Try again to put to work what a full disk has refused, until it refuses once more.
+
+        May run beside ``publish``: all of a partition is done without a pause, and by the newest image.
+        """
+        for name, waiting in self._replicas.waiting_for_room.items():
+            for start in range(0, len(waiting), _PARTITIONS_PER_TURN):
+                # Meanwhile they may have been done, or the topic deleted.
+                turn = self._still_waiting(name, waiting[start : start + _PARTITIONS_PER_TURN])
+                topic = self._image.topic(name)
+                if not turn or topic is None:
+                    continue
+                partitions = [(index, topic.partitions[index]) for index in turn]
+                await self._apply(self._image, topic, partitions, are_new=False)
+                if self._still_waiting(name, turn) == turn:
+                    return
+
+    def _still_waiting(self, topic: str, indexes: Sequence[int]) -> list[int]:
+        waiting = frozenset(self._replicas.waiting_for_room.get(topic, ()))
+        return [index for index in indexes if index in waiting]
 
     async def _apply(
         self,
@@ -180,11 +207,17 @@ class MetadataPublisher:
             coordinator.topics_deleted([(topic.name, topic.topic_id) for topic in topics])
         self._on_topics_removed([topic.topic_id for topic in topics])
 
-    def _apply_configs(self, delta: ImageDelta) -> None:
-        image = delta.after
+    def _broker_configs_changed(self, delta: ImageDelta) -> bool:
         own = (ConfigResourceType.BROKER, str(self._node_id))
-        if own in delta.configs_changed or _ALL_BROKERS in delta.configs_changed:
-            self._apply_broker_configs(image)
+        return own in delta.configs_changed or _ALL_BROKERS in delta.configs_changed
+
+    def _apply_topic_configs(self, delta: ImageDelta) -> None:
+        """To all live partitions, after the changes of partitions: each of these brought its configuration.
+
+        A smaller ``min.insync.replicas`` must not be put to work on who leads no more, say.
+        """
+        image = delta.after
+        if self._broker_configs_changed(delta):
             changed: Iterable[str] = image.topics  # any broker key may be the default of a topic's
         else:
             changed = [name for kind, name in delta.configs_changed if kind is ConfigResourceType.TOPIC]

@@ -1,11 +1,11 @@
 """Whether this broker may lead, and what its replicas are worth: what it knows of itself that the cluster must know.
 
-A broker may lead as long as no other can believe it to be gone (``BrokerSession.is_secure``):
+A broker may lead as long as no other can believe it to be gone (``is_known_to_be_alive``):
 
     SECURE    it leads what the metadata gives it
       | the session could not be renewed in time: the store is out of reach, or the process stood still
     INSECURE  partitions answer NOT_LEADER_OR_FOLLOWER, nothing is acknowledged, no coordinator is served here
-      | renewed, or registered anew
+      | renewed; or registered anew, and it has followed the metadata at least to there
       +--> SECURE, and the coordinators are loaded anew: others may have written to their partitions
 
 A replica is unfit when its disk has less than it once had: its log directory failed, is a new one, or ends before
@@ -65,17 +65,29 @@ def standing_of(
     )
 
 
-async def watch_session(session: BrokerSession, world: World, on_change: Callable[[bool], None]) -> None:
-    """Tell for ever when the session becomes insecure (False) and secure again (True)."""
+def is_known_to_be_alive(session: BrokerSession, image: ClusterImage) -> bool:
+    """Whether no other broker can believe this one to be gone, or to have been gone without its knowing.
+
+    ``image`` is one that has been taken up: if it does not hold the present registration yet, others may have been
+    elected since it was.
+    """
+    own = image.brokers.get(session.registration.node_id)
+    return own is not None and own.broker_epoch == session.broker_epoch and session.is_secure()
+
+
+async def watch_session(
+    session: BrokerSession, is_secure_now: Callable[[], bool], world: World, on_change: Callable[[bool], None]
+) -> None:
+    """Tell for ever when this broker becomes insecure (False) and secure again (True)."""
     was_secure, broker_epoch = True, session.broker_epoch
     while True:
-        is_secure = session.is_secure()
+        is_secure = is_secure_now()
         if is_secure != was_secure:
             if is_secure:
                 logger.info("broker %d leads again", session.registration.node_id)
             else:
                 logger.error(
-                    "broker %d could not renew its session in time: it leads nothing until it has",
+                    "broker %d has no session that it and the others know of: it leads nothing until it has",
                     session.registration.node_id,
                 )
         # It may have been lost and had again within one pause.

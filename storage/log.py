@@ -543,6 +543,11 @@ class Log:
         self._state.durability.note = note
 
     @property
+    def has_note(self) -> bool:
+        """Whether the next flush of records is to call what `note_records_by` was given."""
+        return self._state.durability.note is not None
+
+    @property
     def recovery_anchor(self) -> RecoveryAnchor | None:
         """Where recovery would begin, if that is known better than by segments."""
         return self._state.durability.anchor

@@ -8,7 +8,7 @@ In between the owner calls the housekeeping methods now and then: `flushes_due`,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -19,14 +19,15 @@ from storage.checkpoint import (
 )
 from storage.cleaner.checkpoints import CleanerCheckpoints
 from storage.directory_state import DirectoryState
-from storage.errors import IncompatibleDirectoryError, StorageError
+from storage.errors import CorruptCheckpointError, IncompatibleDirectoryError, StorageError
 from storage.filesystem import Filesystem
 from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_context import LogContext
 from storage.log_directory import LogDirectory
-from storage.log_move import LogMove
+from storage.log_move import LogMove, write_marker
 from storage.log_moves import LogMoves
+from storage.partition_metadata import PARTITION_METADATA, decode_partition_metadata
 from storage.producer_state import PRODUCER_ID_EXPIRATION_MS
 from storage.recovery_report import RecoveryFinding
 from storage.replica_register import Entry, Standing
@@ -172,15 +173,17 @@ class LogManager:
         self,
         topic_config: Callable[[str], LogConfig],
         is_replicated: Callable[[TopicPartition], bool] = lambda name: False,
+        topic_id: Callable[[str], UUID | None] = lambda name: None,
     ) -> None:
         """Open all logs. What was found wrong is in `findings`; StorageError when no directory is left.
 
-        `is_replicated` tells whether other brokers have a partition as well.
+        `is_replicated` tells whether other brokers have a partition as well, `topic_id` whose logs those of a topic's
+        name are. IncompatibleDirectoryError when a log is in two directories and nothing tells which one counts.
         """
         configs: dict[str, LogConfig] = {}
         for state in self._live():
             try:
-                self._load_directory(state, topic_config, configs, is_replicated)
+                self._load_directory(state, topic_config, configs, is_replicated, topic_id)
             except (StorageError, OSError) as error:
                 if isinstance(error, OSError):
                     error = StorageError(state.directory.path, "cannot load the logs", error)
@@ -219,6 +222,7 @@ class LogManager:
         topic_config: Callable[[str], LogConfig],
         configs: dict[str, LogConfig],
         is_replicated: Callable[[TopicPartition], bool],
+        topic_id: Callable[[str], UUID | None],
     ) -> None:
         clean = state.directory.take_clean_shutdown_marker()
         state.register.load()
@@ -244,7 +248,9 @@ class LogManager:
                 self.moves.found(name, f"{path}/{entry.name}", recovery_points.get(name, 0))
             if mark or name.topic == _CLUSTER_METADATA_TOPIC:
                 continue
-            if name in self._logs and not self._settle_duplicate(name, f"{path}/{entry.name}"):
+            if name in self._logs and not self._settle_duplicate(
+                name, f"{path}/{entry.name}", topic_id(name.topic)
+            ):
                 continue
             config = configs.get(name.topic)
             if config is None:
@@ -264,23 +270,49 @@ class LogManager:
             self._add(state, log)
             self.findings += log.findings
 
-    def _settle_duplicate(self, name: TopicPartition, directory: str) -> bool:
-        """A log is in two directories, since a crash came before a finished move had removed the old one.
+    def _settle_duplicate(self, name: TopicPartition, directory: str, topic_id: UUID | None) -> bool:
+        """A log is in two directories. Whether the one in `directory` counts; it is not open yet.
 
-        Whether the one in `directory` counts; it is not open yet. IncompatibleDirectoryError when it was no move.
+        A crash came before a finished move had removed the old one. Or a directory was offline while a log was made
+        anew in another one, for the replica came back or another topic got its name: `topic_id` is the present one's.
         """
         loaded = self._logs[name]
         if self.moves.is_replaced(name, directory, loaded.directory):
             self.moves.discard_replaced(name, directory)
             return False
         if self.moves.is_replaced(name, loaded.directory, directory):
-            del self._logs[name], self._state_of(loaded).logs[name]
-            loaded.abandon()
+            self._drop(loaded)
             self.moves.discard_replaced(name, loaded.directory)
             return True
+        found_id = self._topic_id_in(directory)
+        if None not in (found_id, loaded.topic_id) and found_id != loaded.topic_id:
+            if found_id == topic_id:
+                self._drop(loaded)
+                self._set_duplicate_aside(name, loaded.directory)
+                return True
+            self._set_duplicate_aside(name, directory)
+            return False
         raise IncompatibleDirectoryError(
             f"{name} is in {loaded.directory} and in {directory}; remove one of them"
         )
+
+    def _drop(self, log: Log) -> None:
+        del self._logs[log.topic_partition], self._state_of(log).logs[log.topic_partition]
+        log.abandon()
+
+    def _topic_id_in(self, directory: str) -> UUID | None:
+        try:
+            return decode_partition_metadata(self._filesystem.read_file(f"{directory}/{PARTITION_METADATA}"))
+        except (FileNotFoundError, CorruptCheckpointError):
+            return None
+
+    def _set_duplicate_aside(self, name: TopicPartition, directory: str) -> None:
+        """The log of an earlier topic of that name. OSError."""
+        parent = directory.rpartition("/")[0]
+        target = f"{parent}/{name.stray_directory_name(self._random_uuid())}"
+        self._filesystem.rename(directory, target)
+        self._filesystem.sync_directory(parent)
+        logger.warning("%s is a log of another topic that had that name, set aside as %s", directory, target)
 
     def _add(self, state: DirectoryState, log: Log) -> None:
         log.on_recovery_point_lowered = self._write_recovery_points
@@ -324,18 +356,51 @@ class LogManager:
             state = self._state_for_new_log(directory or self._preferred.get(topic_partition))
             if state.tells_of_deleted_logs or topic_partition in state.told:
                 self._forget_deleted_logs(state)
-            log = Log.open(
-                f"{state.directory.path}/{topic_partition.directory_name}",
-                context=self.context,
-                config=config,
-                topic_partition=topic_partition,
-                topic_id=topic_id,
-            )
+            try:
+                log = Log.open(
+                    f"{state.directory.path}/{topic_partition.directory_name}",
+                    context=self.context,
+                    config=config,
+                    topic_partition=topic_partition,
+                    topic_id=topic_id,
+                )
+                if failed:
+                    self._mark_as_replacement(log)
+            except StorageError as error:
+                if error.disk_full:
+                    self._discard_unfinished(state, topic_partition)
+                raise
             self._preferred.pop(topic_partition, None)
             self._add(state, log)
         elif log.topic_id != topic_id:
             log.assign_topic_id(topic_id)
         return log
+
+    def _mark_as_replacement(self, log: Log) -> None:
+        """A directory that is offline may have an older log of the partition, which must not count when it is back.
+
+        As for a log that was moved, until all directories are there again.
+        """
+        try:
+            write_marker(self._filesystem, log.directory, "whatever is in a failed log directory")
+        except StorageError:
+            log.abandon()
+            raise
+
+    def _discard_unfinished(self, state: DirectoryState, name: TopicPartition) -> None:
+        """Take away what a full disk left of a log that was to be made, since it may be made elsewhere."""
+        path = state.directory.path
+        target = f"{path}/{name.delete_directory_name(self._random_uuid())}"
+        try:
+            self._filesystem.rename(f"{path}/{name.directory_name}", target)
+            self._filesystem.sync_directory(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logger.error("What was made of %s in %s cannot be removed: %s", name, path, error)
+            self.prefer_directory(name, path)
+            return
+        self.context.removals.add_directory(target, 0)
 
     # Replicas that others rely on
 
@@ -358,12 +423,33 @@ class LogManager:
             return
         state, topic_id = self._state_of(log), log.topic_id
         if state.register.has(topic_partition, topic_id):
+            self._strike_elsewhere(state, [topic_partition])
             return
-        note = partial(state.register.add, topic_partition, topic_id)
+        note = partial(self._enter, topic_partition, topic_id)
         if log.recovery_point > log.log_start_offset:
             self._write_file(state, note)
         else:
             log.note_records_by(note)
+
+    def _enter(self, name: TopicPartition, topic_id: UUID) -> None:
+        """In any thread. OSError of the log directory that the log is in now."""
+        log = self._logs.get(name)
+        if log is not None and log.topic_id == topic_id:
+            state = self._state_of(log)
+            state.register.add(name, topic_id)
+            self._strike_elsewhere(state, [name])
+
+    def _strike_elsewhere(self, state: DirectoryState, names: Collection[TopicPartition]) -> None:
+        """What the register of `state` says of these replicas is what counts. In any thread.
+
+        Where that fails, the worst that was said goes on counting, and the next `vouch_for` tries again.
+        """
+        for other in self._live():
+            if other is not state:
+                try:
+                    other.register.strike(names)
+                except OSError as error:
+                    logger.warning("A line stays in %s: %s", other.directory.path, error)
 
     def is_lost(self, name: TopicPartition, topic_id: UUID) -> bool:
         """Whether a replica had records on the disk that are gone, and the cluster may not know yet."""
@@ -391,8 +477,20 @@ class LogManager:
 
     def mark_replicas(self, replicas: Mapping[TopicPartition, UUID], standing: Standing) -> None:
         """Remember how far these replicas can be relied on. StorageError."""
-        state = next(iter(self._live()))
-        self._write_file(state, partial(state.register.mark, replicas, standing))
+        lines: dict[str, dict[TopicPartition, UUID]] = {}
+        for name, topic_id in replicas.items():
+            lines.setdefault(self._state_that_tells_of(name).directory.path, {})[name] = topic_id
+        for state in self._live():
+            told = lines.get(state.directory.path, {})
+            self._write_file(state, partial(state.register.mark, told, standing))
+            self._strike_elsewhere(state, told)
+
+    def _state_that_tells_of(self, name: TopicPartition) -> DirectoryState:
+        """Where the log is, else where the register knows it, else any."""
+        log, live = self._logs.get(name), self._live()
+        if log is not None:
+            return self._state_of(log)
+        return next((state for state in live if state.register.tells_of(name)), live[0])
 
     def forget_replicas(self, is_known: Callable[[TopicPartition, UUID], bool]) -> None:
         """Strike out of the registers whatever the cluster does not have here any more. StorageError."""
@@ -566,6 +664,10 @@ class LogManager:
         """
         name, old = move.current.topic_partition, move.current
         assert self._logs[name] is old, (move, self._logs[name])
+        topic_id = old.topic_id
+        is_vouched_for = topic_id is not None and (
+            old.has_note or self._state_of(old).register.has(name, topic_id)
+        )
         if old.log_start_offset > 0:
             # A checkpoint of the other directory may have told it; from the swap on, this one's counts.
             state = next(each for each in self._states if each.directory.path == move.log_directory)
@@ -574,6 +676,8 @@ class LogManager:
         self.moves.swapped(name)
         del self._state_of(old).logs[name]
         self._add(self._state_of(new), new)
+        if topic_id is not None and is_vouched_for:
+            new.note_records_by(partial(self._enter, name, topic_id))  # with the flush that is to follow
         old.abandon()
         return old
 

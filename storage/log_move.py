@@ -335,12 +335,7 @@ class LogMove:
         filesystem = self._shared.filesystem
         remove_marker(filesystem, self.current.directory)
         log.close()
-        try:
-            content = f"version: 0\nreplaces: {self.current.directory}\n".encode()
-            filesystem.write_file(f"{self.directory}/{MOVE_MARKER}", content, sync=True)
-            filesystem.sync_directory(self.directory)
-        except OSError as error:
-            raise StorageError(self.log_directory, f"cannot mark {self.directory}", error) from error
+        write_marker(filesystem, self.directory, self.current.directory)
 
     def hand_over(self) -> None:
         """Open the future log for its new owner."""
@@ -414,6 +409,17 @@ class LogMove:
         then, self._when_idle = self._when_idle, None
         if then is not None:
             then()
+
+
+def write_marker(filesystem: Filesystem, directory: str, replaced: str) -> None:
+    """Have the log in this directory count, and not what it replaces. StorageError."""
+    try:
+        content = f"version: 0\nreplaces: {replaced}\n".encode()
+        filesystem.write_file(f"{directory}/{MOVE_MARKER}", content, sync=True)
+        filesystem.sync_directory(directory)
+    except OSError as error:
+        parent = directory.rpartition("/")[0]
+        raise StorageError(parent, f"cannot mark {directory}", error) from error
 
 
 def has_marker(filesystem: Filesystem, directory: str) -> bool:

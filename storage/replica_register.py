@@ -6,7 +6,8 @@ not be taken for one that has everything (``LogManager.lost_replicas``). The reg
 flush writes it a line, beside the partition's directory and not in it, before anybody is told of the flush.
 
 A replica that is lost keeps its line, marked: first as lost, and once the cluster knows as resigned, until it is in
-sync again. A log that was made anew in its place is not what it was.
+sync again. A log that was made anew in its place is not what it was. That may lie in another log directory: what
+the other registers say of the replica is struck out once it is entered where it is.
 
 Lines are appended and synced; one that a crash has cut short was never vouched for. The last of a partition counts.
 """
@@ -14,7 +15,7 @@ Lines are appended and synced; one that a crash has cut short was never vouched 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import NamedTuple
 from uuid import UUID
@@ -84,6 +85,10 @@ class ReplicaRegister:
         """Whether the replica has had records on the disk, as far as is known."""
         return self._entries.get(name) == Entry(topic_id)
 
+    def tells_of(self, name: TopicPartition) -> bool:
+        """Whether anything is entered of the partition, be it of this topic or of another one that had its name."""
+        return name in self._entries
+
     def add(self, name: TopicPartition, topic_id: UUID) -> None:
         """Enter a replica that has records; durable when it returns. May be called from any thread."""
         self._append({name: Entry(topic_id)})
@@ -109,6 +114,11 @@ class ReplicaRegister:
                 self.exists = True
             self._size_bytes += len(content)
             self._entries.update(entries)
+
+    def strike(self, names: Collection[TopicPartition]) -> None:
+        """Say nothing of these partitions any more; durable when it returns. May be called from any thread."""
+        if any(self.tells_of(name) for name in names):
+            self.keep_only(lambda name, topic_id: name not in names)
 
     def keep_only(self, is_known: Callable[[TopicPartition, UUID], bool]) -> None:
         """Strike out every other one, and all lines that later ones have replaced; makes the file if there is none."""

@@ -75,6 +75,8 @@ class ReplicaManager:
         self._topic_ids: dict[str, uuid.UUID] = {}
         self._topic_names: dict[uuid.UUID, str] = {}
         self._full_disk_logged_ms: dict[str, int] = {}
+        self._waiting_for_room: dict[tuple[str, int], bool] = {}
+        """The partitions to be applied again, those first that have waited longest; whether they are new."""
         self.stopping = False
 
     def join_cluster(self, fetchers: Fetchers, in_sync_changes: InSyncChanges) -> None:
@@ -92,7 +94,9 @@ class ReplicaManager:
     def leader(self, topic: str, index: int) -> Partition:
         partition = self.get(topic, index)
         if partition is None:
-            if self._log_manager.is_offline(TopicPartition(topic, index)):
+            if self._log_manager.is_offline(TopicPartition(topic, index)) or (
+                (topic, index) in self._waiting_for_room
+            ):
                 raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
             if self._is_known(topic, index):
                 raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)  # so that the client asks who has it
@@ -137,7 +141,8 @@ class ReplicaManager:
     ) -> None:
         """Bring the partitions of one topic that live here into the state that the metadata gives.
 
-        ``are_new``: they were created just now, so none of them can have a log in a directory that is offline.
+        ``are_new``: they had no replica here before, so none of them can have a log in a directory that is offline.
+        What a full disk does not let be done is to be applied again: see ``waiting_for_room``.
         """
         known_id = self._topic_ids.get(topic)
         if known_id is not None and known_id != topic_id:
@@ -150,8 +155,34 @@ class ReplicaManager:
                 partition = self.get(topic, index)
                 if partition is not None:
                     partition.throttles = throttles(index)
-            elif index in self._partitions.get(topic, _NO_PARTITIONS):
-                self._remove_partition(topic, index)
+                self._resign_if_offline(topic, index, state)
+            else:
+                self._waiting_for_room.pop((topic, index), None)
+                if index in self._partitions.get(topic, _NO_PARTITIONS):
+                    self._remove_partition(topic, index)
+                elif self._log_manager.is_offline(TopicPartition(topic, index)):
+                    # Should it be placed here again, it is a new one.
+                    self._log_manager.delete([TopicPartition(topic, index)])
+
+    def _resign_if_offline(self, topic: str, index: int, state: PartitionState) -> None:
+        """A fetch of before its directory failed, which the leader handled late, may have let it back in.
+
+        Where nobody else is in sync it stays: it would only be elected again.
+        """
+        if (
+            self._node_id in state.in_sync_replicas
+            and len(state.in_sync_replicas) > 1
+            and self._log_manager.is_offline(TopicPartition(topic, index))
+        ):
+            self._on_partitions_offline([(topic, index)])
+
+    @property
+    def waiting_for_room(self) -> dict[str, list[int]]:
+        """The partitions, by topic, that are not in the state of the metadata yet, since a disk is full."""
+        waiting: dict[str, list[int]] = {}
+        for topic, index in self._waiting_for_room:
+            waiting.setdefault(topic, []).append(index)
+        return waiting
 
     def _apply_partition(
         self,
@@ -164,11 +195,22 @@ class ReplicaManager:
         is_new: bool,
     ) -> None:
         partition = self.get(topic, index)
+        has_waited = (topic, index) in self._waiting_for_room
+        is_new = self._waiting_for_room.pop((topic, index), False) or is_new
+
+        def refused(error: StorageError) -> None:
+            if not error.disk_full:
+                self.fail_directory(error)
+                return
+            self._waiting_for_room[topic, index] = is_new
+            if not has_waited:
+                self._log_full_disk(error)
+
         if partition is None:
             try:
                 log = self._log_manager.create(TopicPartition(topic, index), topic_id, config, is_new=is_new)
             except StorageError as error:
-                self.fail_directory(error)
+                refused(error)
                 return
             except ApiError as error:  # its directory failed, or holds the log of another topic of that name
                 logger.error("%s-%d has no log on this broker: %s", topic, index, error)
@@ -189,6 +231,11 @@ class ReplicaManager:
         try:
             if len(state.replicas) > 1 and self._node_id in state.in_sync_replicas:
                 self._log_manager.vouch_for(TopicPartition(topic, index))
+        except StorageError as error:
+            refused(error)
+            if not error.disk_full:
+                return
+        try:
             if state.leader == self._node_id:
                 if self._fetchers is not None:
                     self._fetchers.unfollow(partition)
@@ -198,8 +245,10 @@ class ReplicaManager:
                 if begins and self._fetchers is not None:
                     self._fetchers.follow(partition)
         except StorageError as error:
-            self.fail_directory(error)
+            refused(error)
             return
+        if has_waited and (topic, index) not in self._waiting_for_room:
+            logger.info("%s-%d has the room that it waited for", topic, index)
         if begins and len(state.replicas) > 1:
             logger.info(
                 "%s-%d: leader %d in epoch %d, in sync %s, partition epoch %d; our log ends at %d",
@@ -223,6 +272,8 @@ class ReplicaManager:
 
     def remove_topic(self, topic: str) -> None:
         """The topic was deleted: wake who waits, then delete the logs."""
+        for waiting in [key for key in self._waiting_for_room if key[0] == topic]:
+            del self._waiting_for_room[waiting]
         partitions = self._partitions.pop(topic, {})
         for partition in partitions.values():
             self._close(partition)

@@ -223,3 +223,30 @@ async def test_a_sync_for_which_there_is_no_room_has_lost_data_and_ends_the_dire
         assert (await produce(client, doomed, b"x"))[0] is STORAGE
         assert (await produce(client, doomed, b"x"))[0] is STORAGE
         assert (await produce(client, healthy, b"x"))[0] is ErrorCode.NONE
+
+
+@pytest.mark.parametrize("what", ["t", "__consumer_offsets"])
+async def test_a_topic_created_on_a_full_disk_is_there_once_there_is_room(
+    what: str, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    tmp_path.joinpath("data").mkdir()
+    machine = Machine(tmp_path / "data", 1)
+    async with machine.running() as port, await machine.client(port) as client:
+        machine.filesystem.faults.append(Fault(WRITES, str(tmp_path), errno.ENOSPC, count=-1))
+        find = FindCoordinatorRequest(key="g")
+        if what == "t":
+            await create_topic(client, "t", 20)
+            for partition in (0, 19):
+                assert (await produce(client, partition, b"x"))[0] is STORAGE
+        else:
+            await client.request(find, FindCoordinatorResponse, version=2)
+            await trio.sleep(60)
+            assert await heartbeat(client) is ErrorCode.NOT_COORDINATOR
+        machine.filesystem.faults.clear()
+        await trio.sleep(6)
+        if what == "t":
+            for partition in range(20):
+                assert (await produce(client, partition, b"x"))[0] is ErrorCode.NONE
+        else:
+            assert (await client.request(find, FindCoordinatorResponse, version=2)).error_code == 0
+            assert await heartbeat(client) is ErrorCode.UNKNOWN_MEMBER_ID

@@ -7,8 +7,9 @@ from pathlib import Path
 import trio
 
 from kbroker.client import BrokerClient
+from tests.kbroker.simulated_machine import produce, read_all
 from tests.kbroker.test_data_path import Topic, values
-from tests.running_broker import batch, running_broker
+from tests.running_broker import batch, create_topic, running_broker
 from wire.errors import ErrorCode
 from wire.messages.configs import IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse
 from wire.messages.log_dirs import (
@@ -18,6 +19,7 @@ from wire.messages.log_dirs import (
     DescribeLogDirsResponse,
 )
 from wire.messages.offsets import DeleteRecordsRequest, DeleteRecordsResponse
+from wire.messages.topics import DeleteTopicsRequest, DeleteTopicsResponse
 
 Where = list[tuple[str, int, bool]]
 RATE = "replica.alter.log.dirs.io.max.bytes.per.second"
@@ -113,6 +115,30 @@ async def test_a_log_in_a_directory_that_is_offline_at_the_start_is_not_made_ane
     (tmp_path / "away").rename(tmp_path / "2")
     async with running_broker(tmp_path, **two(tmp_path)) as broker, await broker.client() as client:
         assert values(await Topic(client, topic.name, topic.topic_id).fetch()) == [(0, b"a")]
+
+
+async def test_a_topic_that_was_made_anew_while_a_directory_was_offline(tmp_path: Path) -> None:
+    async with running_broker(tmp_path, **two(tmp_path)) as broker, await broker.client() as client:
+        await configure(client, "cordoned.log.dirs", str(tmp_path / "1"))
+        await create_topic(client, "t")
+        assert await where(client, "t") == [("2", 0, False)]
+        await configure(client, "cordoned.log.dirs", "")
+        await produce(client, 0, b"old")
+    (tmp_path / "2").rename(tmp_path / "away")
+    (tmp_path / "2").write_text("not a directory")
+    async with running_broker(tmp_path, **two(tmp_path)) as broker, await broker.client() as client:
+        request = DeleteTopicsRequest(
+            topics=[DeleteTopicsRequest.DeleteTopicState(name="t")], timeout_ms=5000
+        )
+        assert (await client.request(request, DeleteTopicsResponse)).responses[0].error_code == 0
+        await create_topic(client, "t")
+        assert (await produce(client, 0, b"new"))[0] is ErrorCode.NONE
+    (tmp_path / "2").unlink()
+    (tmp_path / "away").rename(tmp_path / "2")
+    async with running_broker(tmp_path, **two(tmp_path)) as broker, await broker.client() as client:
+        assert await where(client, "t") == [("1", 0, False)]
+        assert await read_all(client, 0) == {(0, 0): b"new"}
+    assert [path.name for path in (tmp_path / "2").glob("t-0*-stray")] != []
 
 
 async def test_deleted_records_stay_deleted_after_a_crash(tmp_path: Path) -> None:

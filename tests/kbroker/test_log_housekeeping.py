@@ -50,6 +50,7 @@ class Setting:
         self.checkpoints: list[str] = []
         self.logs: dict[str, FakeLog] = {}
         self.in_thread = 0
+        self.retries = 0
         self.sync_s = 0
         config = SimpleNamespace(
             log_flush_scheduler_interval_ms=2**63 - 1,
@@ -73,6 +74,7 @@ class Setting:
             replicas=cast(Any, SimpleNamespace(fail_directory=self.failed.append)),
             commits=cast(Any, SimpleNamespace(flush=self.flush, anchor=self.anchor)),
             world=cast(Any, SimpleNamespace(sleep=trio.sleep, run_blocking=self.run_blocking)),
+            apply_waiting=self.apply_waiting,
         )
 
     async def flush(self, log: str, up_to_offset: int) -> None:
@@ -87,6 +89,9 @@ class Setting:
         await trio.sleep(self.sync_s)
         if log in self.broken:
             raise BROKEN
+
+    async def apply_waiting(self) -> None:
+        self.retries += 1
 
     async def run_blocking(self, function: Any, *arguments: object) -> object:
         self.in_thread += 1
@@ -164,3 +169,9 @@ async def test_stopping_waits_for_what_is_in_a_thread(autojump_clock: MockClock)
         assert setting.in_thread
         await setting.housekeeping.stop()
         assert not setting.in_thread
+
+
+async def test_what_a_full_disk_refused_is_tried_again_now_and_then(autojump_clock: MockClock) -> None:
+    setting = Setting()
+    await setting.run_for(21)
+    assert setting.retries == 4

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
 
-from kbroker.metadata.image import ClusterImage, PartitionState, TopicImage
-from kbroker.standing import Reports, judge_replicas, watch_session
+from kbroker.metadata.image import BrokerRegistration, ClusterImage, PartitionState, TopicImage
+from kbroker.standing import Reports, is_known_to_be_alive, judge_replicas, standing_of, watch_session
 from storage.filesystem import OsFilesystem
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
@@ -236,6 +237,7 @@ async def test_a_session_that_is_not_renewed_is_told_in_time_and_so_is_its_retur
     nursery.start_soon(
         watch_session,
         session,
+        session.is_secure,
         Time(),
         lambda secure: told.append((round(trio.current_time() - began, 1), secure)),
     )
@@ -251,11 +253,63 @@ async def test_a_session_lost_and_had_again_within_one_look_is_told(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     session, told = Session(secure_until=trio.current_time() + 1000), []
-    nursery.start_soon(watch_session, session, Time(), told.append)
+    nursery.start_soon(watch_session, session, session.is_secure, Time(), told.append)
     await trio.sleep(5.5)
     session.broker_epoch = 2
     await trio.sleep(1.5)
     assert told == [True]
+
+
+def registered_as(broker_epoch: int) -> ClusterImage:
+    return ClusterImage(brokers={NODE: BrokerRegistration(NODE, broker_epoch, uuid.UUID(int=1), {})})
+
+
+async def test_a_broker_that_registered_anew_leads_when_its_image_holds_that_registration(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Before that it may not know of who was elected while it was gone."""
+    session, told = Session(secure_until=trio.current_time() + 1000), []
+    image = registered_as(1)
+
+    def is_secure() -> bool:
+        return is_known_to_be_alive(cast(Any, session), image)
+
+    nursery.start_soon(watch_session, session, is_secure, Time(), told.append)
+    await trio.sleep(5.5)
+    assert is_secure()
+    session.broker_epoch = 2  # lost, and had again at once
+    assert not is_secure()
+    await trio.sleep(5)
+    assert told == [False]
+    image = ClusterImage()  # it has followed to where the broker was gone
+    assert not is_secure()
+    image = registered_as(2)
+    assert is_secure()
+    await trio.sleep(0.1)
+    assert told == [False, True]
+    session.secure_until = trio.current_time()
+    assert not is_secure()
+
+
+@pytest.mark.parametrize(
+    ("broker_epoch", "changes", "may"),
+    [
+        (7, {}, True),
+        (6, {}, False),
+        (8, {}, False),
+        (7, {"fenced": True}, False),
+        (7, {"in_controlled_shutdown": True}, False),
+    ],
+    ids=["as registered", "an earlier life", "not known yet", "fenced", "shutting down"],
+)
+def test_who_may_be_taken_for_in_sync(broker_epoch: int, changes: dict[str, Any], may: bool) -> None:
+    """As Kafka's Partition.isReplicaIsrEligible."""
+    registered = BrokerRegistration(2, 7, uuid.UUID(int=2), {}, **changes)
+    image = ClusterImage(brokers={2: registered})
+    config = cast(Any, SimpleNamespace(replica_lag_time_max_ms=1))
+    standing = standing_of(config, Time(), lambda: image, lambda: True)
+    assert standing.may_join(2, broker_epoch) is may
+    assert not standing.may_join(3, 3)
 
 
 async def test_what_has_happened_is_reported_until_it_is_known(

@@ -454,6 +454,66 @@ class TestHousekeeping:
         manager.close()
 
 
+@pytest.mark.parametrize("stale", ["first", "second"])
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "deleted"])
+def test_a_log_of_an_earlier_topic_of_its_name_is_set_aside(
+    stale: str, is_known: bool, tmp_path: Path
+) -> None:
+    """It was made anew elsewhere while the directory of the old one was offline."""
+    old_id, new_id = TOPIC_ID, uuid.UUID(int=9)
+    paths = {"first": tmp_path / "1", "second": tmp_path / "2"}
+    for place, path in paths.items():
+        manager = started(path)
+        log = manager.create(A0, old_id if place == stale else new_id, CONFIG)
+        log.append_as_leader(batch(*[place.encode()] * (3 if place == stale else 1)), 0)
+        log.flush()
+        manager.checkpoint()
+        cluster_id = manager.cluster_id
+        manager.abandon()
+        for other in paths.values():  # both belong to one cluster
+            if not other.exists():
+                made = make_manager(other)
+                made.open(node_id=1, cluster_id=cluster_id)
+                made.abandon()
+    manager = make_manager(*paths.values())
+    manager.open(node_id=1)
+    manager.load(lambda topic: CONFIG, topic_id=lambda topic: new_id if is_known else None)
+    [kept] = manager.logs.values()
+    asides = [entry for path in paths.values() for entry in path.iterdir() if entry.name.endswith("-stray")]
+    assert len(asides) == 1
+    assert asides[0].name.startswith("a-0.")
+    if is_known:
+        fresh = "first" if stale == "second" else "second"
+        assert kept.topic_id == new_id
+        assert [record.value for record in read_all(kept)] == [fresh.encode()]
+        assert asides[0].parent == paths[stale]
+        assert not manager.shortened  # what the checkpoint says of the other log is not about this one
+    manager.abandon()
+    again = make_manager(*paths.values())
+    again.open(node_id=1)
+    again.load(lambda topic: CONFIG)
+    assert [log.topic_id for log in again.logs.values()] == [kept.topic_id]
+    again.abandon()
+
+
+def test_two_logs_of_one_topic_are_for_somebody_else_to_decide(tmp_path: Path) -> None:
+    one, two = tmp_path / "1", tmp_path / "2"
+    manager = started(one)
+    manager.create(A0, TOPIC_ID, CONFIG)
+    cluster_id = manager.cluster_id
+    manager.abandon()
+    manager = make_manager(two)
+    manager.open(node_id=1, cluster_id=cluster_id)
+    manager.load(lambda topic: CONFIG)
+    manager.create(A0, TOPIC_ID, CONFIG)
+    manager.abandon()
+    manager = make_manager(one, two)
+    manager.open(node_id=1)
+    with pytest.raises(IncompatibleDirectoryError):
+        manager.load(lambda topic: CONFIG, topic_id=lambda topic: TOPIC_ID)
+    manager.abandon()
+
+
 @pytest.mark.slow
 def test_logs_far_beyond_the_descriptor_limit(tmp_path: Path) -> None:
     """In a process of its own, which may open 64 files: 300 logs, all written, read, reopened."""

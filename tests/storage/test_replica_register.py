@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from uuid import UUID
 
 import pytest
 
+from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
 from storage.replica_register import REPLICA_REGISTER, Entry, ReplicaRegister, Standing
@@ -14,7 +16,7 @@ from storage.topic_partition import TopicPartition
 from tests.running_broker import batch
 from tests.sim.coverage import Coverage
 from tests.sim.disk import Disk
-from tests.sim.filesystem import SimulatedFilesystem
+from tests.sim.filesystem import Fault, SimulatedFilesystem
 
 DIRECTORY = "/data"
 T0, T1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -35,9 +37,9 @@ def register_on(disk: Disk) -> ReplicaRegister:
     return found
 
 
-def manager_on(disk: Disk) -> LogManager:
+def manager_on(disk: Disk, *directories: str) -> LogManager:
     manager = LogManager(
-        [DIRECTORY],
+        directories or [DIRECTORY],
         filesystem=SimulatedFilesystem(disk),
         clock_ms=lambda: 1_700_000_000_000,
         random_uuid=lambda: UUID(int=7, version=4),
@@ -137,3 +139,142 @@ def test_a_replica_with_records_is_entered_before_a_flush_is_finished(disk: Disk
     assert following.plain_files
     following.abandon()
     manager.abandon()
+
+
+SECOND = "/data2"
+
+
+@pytest.fixture
+def two(disk: Disk) -> Disk:
+    SimulatedFilesystem(disk).make_directories(SECOND)
+    SimulatedFilesystem(disk).sync_directory("/")
+    return disk
+
+
+def both(disk: Disk) -> LogManager:
+    return manager_on(disk, DIRECTORY, SECOND)
+
+
+def entries_of(disk: Disk) -> list[Entry | None]:
+    """What the two registers say of partition 0."""
+    found = []
+    for directory in (DIRECTORY, SECOND):
+        register = ReplicaRegister(SimulatedFilesystem(disk), directory)
+        register.load()
+        found.append(register.entries.get(T0))
+    return found
+
+
+def write(manager: LogManager, directory: str) -> None:
+    log = manager.create(T0, ID, LogConfig(), directory=directory)
+    manager.vouch_for(T0)
+    log.append_as_leader(batch(b"x"), 0)
+    log.flush()
+
+
+def lose(disk: Disk, directory: str) -> None:
+    filesystem = SimulatedFilesystem(disk)
+    for entry in filesystem.scan(f"{directory}/t-0"):
+        filesystem.remove(f"{directory}/t-0/{entry.name}")
+    filesystem.remove_directory(f"{directory}/t-0")
+    filesystem.sync_directory(directory)
+
+
+@pytest.mark.parametrize("standing", [Standing.LOST, Standing.RESIGNED])
+@pytest.mark.parametrize("remade_in", [DIRECTORY, SECOND])
+@pytest.mark.parametrize("lost_in", [DIRECTORY, SECOND])
+def test_a_lost_replica_that_is_whole_again_is_whole_whichever_directory_it_is_in(
+    two: Disk, lost_in: str, remade_in: str, standing: Standing
+) -> None:
+    manager = both(two)
+    manager.forget_replicas(lambda name, topic_id: True)
+    write(manager, lost_in)
+    manager.abandon()
+    lose(two, lost_in)
+    manager = both(two)
+    assert manager.is_lost(T0, ID)
+    manager.mark_replicas({T0: ID}, standing)
+    assert manager.is_lost(T0, ID) is (standing is Standing.LOST)
+    write(manager, remade_in)
+    assert not manager.is_lost(T0, ID)
+    assert manager.has_all_records(T0, ID)
+    manager.abandon()
+    two.lose_power()
+    manager = both(two)
+    assert manager.has_all_records(T0, ID)
+    assert entries_of(two) == [Entry(ID) if path == remade_in else None for path in (DIRECTORY, SECOND)]
+    manager.abandon()
+
+
+def test_a_replica_is_marked_where_its_log_is(two: Disk) -> None:
+    manager = both(two)
+    manager.forget_replicas(lambda name, topic_id: True)
+    write(manager, SECOND)
+    manager.mark_replicas({T0: ID}, Standing.LOST)
+    assert entries_of(two) == [None, Entry(ID, Standing.LOST)]
+    manager.abandon()
+
+
+def test_a_line_that_could_not_be_struck_out_is_struck_out_the_next_time(two: Disk) -> None:
+    manager = both(two)
+    manager.forget_replicas(lambda name, topic_id: True)
+    manager.mark_replicas({T0: ID}, Standing.RESIGNED)
+    filesystem = manager.context.filesystem
+    assert isinstance(filesystem, SimulatedFilesystem)
+    filesystem.faults.append(Fault(frozenset({"write_file"}), f"{DIRECTORY}/", errno.ENOSPC))
+    write(manager, SECOND)  # the other directory is in order, and serves
+    assert manager.has_live_directory
+    assert entries_of(two) == [Entry(ID, Standing.RESIGNED), Entry(ID)]
+    filesystem.faults.clear()
+    manager.vouch_for(T0)
+    assert entries_of(two) == [None, Entry(ID)]
+    assert manager.has_all_records(T0, ID)
+    manager.abandon()
+
+
+@pytest.mark.parametrize("is_flushed", [True, False], ids=["entered", "to be entered"])
+def test_what_is_known_of_a_replica_moves_with_its_log(two: Disk, is_flushed: bool) -> None:
+    manager = both(two)
+    manager.forget_replicas(lambda name, topic_id: True)
+    log = manager.create(T0, ID, LogConfig(), directory=DIRECTORY)
+    manager.vouch_for(T0)
+    log.append_as_leader(batch(b"x"), 0)
+    if is_flushed:
+        log.flush()
+    log = move(manager, SECOND)
+    log.flush()
+    assert entries_of(two) == [None, Entry(ID)]
+    manager.abandon()
+    lose(two, SECOND)
+    manager = both(two)
+    assert manager.is_lost(T0, ID)
+    manager.abandon()
+
+
+def test_a_move_does_not_vouch_for_a_replica_for_which_nobody_has(two: Disk) -> None:
+    manager = both(two)
+    manager.forget_replicas(lambda name, topic_id: True)
+    manager.mark_replicas({T0: ID}, Standing.RESIGNED)
+    manager.create(T0, ID, LogConfig(), directory=DIRECTORY).append_as_leader(batch(b"x"), 0)
+    move(manager, SECOND).flush()
+    assert not manager.has_all_records(T0, ID)
+    manager.abandon()
+
+
+def move(manager: LogManager, path: str) -> Log:
+    """Have the log of partition 0 moved; returns the new one."""
+    under_way = manager.begin_move(T0, path)
+    assert under_way is not None
+    while not under_way.has_everything_before(under_way.current.log_end_offset):
+        step = under_way.begin_step(1 << 20)
+        step.run()
+        step.finish()
+    under_way.flush()
+    under_way.prepare_hand_over()
+    under_way.hand_over()
+    while not under_way.copy_tail(1 << 20):
+        pass
+    old = manager.finish_move(under_way)
+    new = manager.logs[T0]
+    manager.retire(old, new)()
+    return new

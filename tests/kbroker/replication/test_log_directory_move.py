@@ -21,6 +21,7 @@ from storage.log import Log
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
 from storage.log_move import LogMove, MoveState, Step
+from storage.replica_register import REPLICA_REGISTER
 from storage.topic_partition import TopicPartition
 from tests.storage.support import TOPIC_ID, FailingFilesystem, batch, make_manager, read_all
 from wire.errors import ApiError, ErrorCode
@@ -425,3 +426,18 @@ class TestThrottle:
         assert Throttle(lambda: 100_000, InlineWorld()).step_bytes == 25_000
         assert Throttle(lambda: 0, InlineWorld()).step_bytes == 4096
         assert Throttle(lambda: None, InlineWorld()).step_bytes == 512 * 1024
+
+
+@pytest.mark.parametrize("is_flushed", [True, False], ids=["entered", "to be entered"])
+async def test_the_register_tells_of_a_replica_where_it_was_moved_to(stage: Stage, is_flushed: bool) -> None:
+    partition = stage.create()
+    stage.logs.vouch_for(NAME)
+    append(partition, 3)
+    if is_flushed:
+        stage.log.flush()
+    async with serving(stage):
+        assert stage.move(stage.two) is ErrorCode.NONE
+        await stage.moved_to(stage.two)
+        old, new = (Path(directory) / REPLICA_REGISTER for directory in (stage.one, stage.two))
+        assert new.read_text() == f"orders 0 {TOPIC_ID}\n"
+        assert not old.exists() or old.read_text() == ""
