@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import NamedTuple
 
 from storage.errors import LogCorruptError, UnexpectedOffsetError
@@ -10,12 +12,15 @@ from storage.log_state import LogState
 from storage.log_validator import AssignedBatch, ValidatedRecords, parse_batches, validate_and_assign
 from storage.producer_append import AppendOrigin
 from storage.producer_checks import ProducerChecks
-from storage.producer_entry import BatchMetadata
+from storage.producer_entry import BatchMetadata, ProducerEntry
+from storage.producer_recall import recall_batches
 from storage.segment import BatchSpan
 from storage.transaction_index import AbortedTransaction
 from storage.transaction_verification import VerificationGuard
 from wire.errors import ApiError, ErrorCode
 from wire.records import NO_TIMESTAMP, crc_matches
+
+logger = logging.getLogger(__name__)
 
 
 class AppendInfo(NamedTuple):
@@ -107,6 +112,7 @@ def _append(
                 producers = ProducerChecks(
                     log.producers,
                     origin,
+                    partial(_recall, log),
                     transaction_version,
                     verification_guard,
                     log.context.requires_verification,
@@ -144,6 +150,21 @@ def _append(
         sum([batch.header.record_count for batch in batches]),
         whole.size_bytes,
     )
+
+
+def _recall(log: LogState, entry: ProducerEntry) -> list[BatchMetadata]:
+    try:
+        return recall_batches(log.segments, entry, log.log_start_offset)
+    except OSError as error:
+        raise log.storage_error("cannot read", error) from error
+    except LogCorruptError as error:
+        logger.error(
+            "%s: what producer %d sent before cannot be told: %s",
+            log.topic_partition,
+            entry.producer_id,
+            error,
+        )
+        return []
 
 
 def _duplicate_info(log: LogState, batch: BatchMetadata) -> AppendInfo:

@@ -53,6 +53,11 @@ class OffsetIndex(IndexFile):
         slot = self._last_slot_at_or_below(offset - self.base_offset, 0)
         return self._entry_at(slot) if slot >= 0 else OffsetPosition(self.base_offset, 0)
 
+    def lookup_position(self, position: int) -> OffsetPosition:
+        """The last entry at or before a position, or (base offset, 0)."""
+        slot = self._last_slot_at_or_below(position, 1)
+        return self._entry_at(slot) if slot >= 0 else OffsetPosition(self.base_offset, 0)
+
     def upper_bound_offset(self, position: int) -> int | None:
         """The offset of the first entry at or behind a position: no batch before the position has it."""
         slot = self._last_slot_at_or_below(position - 1, 1) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from storage.producer_append import AppendOrigin, CompletedTransaction, ProducerAppend
-from storage.producer_entry import BatchMetadata
+from storage.producer_entry import BatchMetadata, ProducerEntry
 from storage.producer_rebuild import marker_of
 from storage.producer_state import ProducerStateManager
 from storage.segment import BatchSpan
@@ -27,6 +27,7 @@ class ProducerChecks:
         "_completed",
         "_guard",
         "_origin",
+        "_recall",
         "_requires_verification",
         "_state",
         "_transaction_version",
@@ -37,12 +38,17 @@ class ProducerChecks:
         self,
         state: ProducerStateManager,
         origin: AppendOrigin,
+        recall: Callable[[ProducerEntry], list[BatchMetadata]],
         transaction_version: int = 0,
         guard: VerificationGuard | None = None,
         requires_verification: Callable[[], bool] = _never,
     ) -> None:
-        """`guard` is the proof that a batch may open a transaction, which `requires_verification` may demand."""
+        """`recall` looks in the log for what an entry has forgotten (`producer_recall`).
+
+        `guard` is the proof that a batch may open a transaction, which `requires_verification` may demand.
+        """
         self._state = state
+        self._recall = recall
         self._origin = origin
         self._transaction_version = transaction_version
         self._appends: dict[int, ProducerAppend] = {}
@@ -56,7 +62,13 @@ class ProducerChecks:
         if self._origin is not AppendOrigin.CLIENT:
             return None
         entry = self._state.producers.get(header.producer_id)
-        return entry.find_duplicate(header) if entry is not None else None
+        if entry is None:
+            return None
+        duplicate = entry.find_duplicate(header)
+        if duplicate is None and entry.may_have_forgotten(header):
+            entry.recalled(self._recall(entry))
+            duplicate = entry.find_duplicate(header)
+        return duplicate
 
     def check(
         self, header: BatchHeader, span: BatchSpan, records: bytearray | memoryview, position: int

@@ -38,12 +38,14 @@ class ProducerEntry:
     """State of one producer id: epoch, the last five batches, the open transaction.
 
     `transaction_first_offset` is -1 unless a transaction is open; `coordinator_epoch` is that of the last
-    transaction marker. An entry without batches knows an epoch but no sequence.
+    transaction marker. An entry without batches knows an epoch but no sequence. `is_from_snapshot` says that the
+    log may have batches before those that are known (`producer_recall`); it is no part of the state.
     """
 
     __slots__ = (
         "batches",
         "coordinator_epoch",
+        "is_from_snapshot",
         "last_timestamp",
         "producer_epoch",
         "producer_id",
@@ -59,6 +61,7 @@ class ProducerEntry:
         last_timestamp: int = NO_TIMESTAMP,
         transaction_first_offset: int = NO_OFFSET,
         batches: list[BatchMetadata] | None = None,
+        is_from_snapshot: bool = False,
     ) -> None:
         self.producer_id = producer_id
         self.producer_epoch = producer_epoch
@@ -66,6 +69,7 @@ class ProducerEntry:
         self.last_timestamp = last_timestamp
         self.transaction_first_offset = transaction_first_offset
         self.batches: list[BatchMetadata] = batches or []
+        self.is_from_snapshot = is_from_snapshot
 
     @property
     def last_sequence(self) -> int:
@@ -85,6 +89,7 @@ class ProducerEntry:
         if producer_epoch != self.producer_epoch:
             self.producer_epoch = producer_epoch
             self.batches = []
+            self.is_from_snapshot = False
 
     def add_batch(self, batch: BatchMetadata) -> None:
         batches = self.batches
@@ -101,13 +106,30 @@ class ProducerEntry:
                     return batch
         return None
 
+    def may_have_forgotten(self, header: BatchHeader) -> bool:
+        """Whether a batch that is not the next one may be in the log before those that are known."""
+        return (
+            self.is_from_snapshot
+            and 0 < len(self.batches) < BATCHES_TO_RETAIN
+            and header.producer_epoch == self.producer_epoch
+            and header.base_sequence != (self.last_sequence + 1) % (SEQUENCE_MAX + 1)
+        )
+
+    def recalled(self, batches: list[BatchMetadata]) -> None:
+        """The log was looked through for what came before: these, oldest first."""
+        self.batches = [*batches, *self.batches]
+        self.is_from_snapshot = False
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ProducerEntry):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return all(getattr(self, name) == getattr(other, name) for name in _STATE)
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in _STATE)
         return f"ProducerEntry({fields})"
+
+
+_STATE = tuple(name for name in ProducerEntry.__slots__ if name != "is_from_snapshot")

@@ -62,6 +62,7 @@ def decode_snapshot(data: bytes) -> list[ProducerEntry]:
                 last_timestamp=timestamp,
                 transaction_first_offset=transaction,
                 batches=batches,
+                is_from_snapshot=True,
             )
         )
     return entries

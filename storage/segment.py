@@ -546,6 +546,19 @@ class Segment:
         """The batches from somewhere at or before `offset` on."""
         return self._walk_from_index(offset)
 
+    def batches_before(self, offset: int, bytes_max: int) -> Iterator[BatchHeader]:
+        """The batches that end before `offset`, from about `bytes_max` before it on."""
+        end = self.position_of(offset)
+        if end is None:
+            end = self.size_bytes
+        start = self.base_offset
+        if end > bytes_max:
+            start = self.offset_index.lookup_position(end - bytes_max).offset
+        for position, header in self._walk_from_index(start):
+            if position >= end:
+                return
+            yield header
+
     def upper_bound_offset(self, position: int) -> int | None:
         """An offset that no batch before `position` reaches, if the index knows one."""
         return self.offset_index.upper_bound_offset(position)
