@@ -34,6 +34,8 @@ from storage.topic_partition import TopicPartition
 
 logger = logging.getLogger(__name__)
 
+_HOLE_OFFSETS_MAX = 1 << 30
+
 
 @dataclass(slots=True)
 class LoadedLog:
@@ -262,15 +264,18 @@ class LogLoader:
         """Whether segment `index` lost its end in a power failure, and a later one is there.
 
         A replica with a hole looks complete by where it ends: it would be taken for in sync, and could lead. Cut, it
-        fetches what it lacks. Compacted logs end segments early without having lost anything, once they were synced;
-        a recovery point may be older than that, so they stay as they are. So do logs that nobody else has.
+        fetches what it lacks. Logs that nobody else has stay as they are.
+
+        That nothing but a power failure leaves a gap there holds for compacted logs too, and does not rest on the
+        recovery point being up to date: the cleaner and truncations cover what they take off the end of a segment (see
+        `covering_batch`), and a follower's segment begins at the log end, wherever its first batch does. The exception
+        is a gap of so many offsets that no index bridges it; no power failure takes so much.
         """
         return (
             self._is_replicated
-            and not self._config.compact
             and next_offset >= self._recovery_point
             and index + 1 < len(self._segments)
-            and self._segments[index + 1].base_offset > next_offset
+            and 0 < self._segments[index + 1].base_offset - next_offset <= _HOLE_OFFSETS_MAX
         )
 
     def _use_anchor(self, segment: Segment) -> RecoveryAnchor | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 
+from storage import log_append
+from storage.covering_batch import build_covering_batch
 from storage.errors import LogCorruptError
+from storage.index_file import INT32_MAX
 from storage.log_state import LogState
 from storage.producer_rebuild import rebuild_producer_state
-from storage.segment import Segment
+from storage.segment import BatchSpan, Segment
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +47,10 @@ def _truncate(log: LogState, offset: int) -> None:
         log.segments.add(offset, log.config)
         log.durability.segment_added()
     target.truncate_to(offset, log.context.clock_ms())
-    if leaves_gap:
-        target.become_inactive()
     log.epochs.truncate_from_end(offset)
+    if leaves_gap:
+        _cover(log, target, offset - 1)
+        target.become_inactive()
     log.log_start_offset = min(log.log_start_offset, offset)
     log.set_log_end_offset(offset)
     _rebuild_producers(log)
@@ -60,6 +64,16 @@ def _end_before(segment: Segment, offset: int) -> int:
             break
         end = header.next_offset
     return end
+
+
+def _cover(log: LogState, segment: Segment, offset: int) -> None:
+    """Let a segment end with `offset`, of which the log has nothing: see `covering_batch`. It is synced."""
+    if offset - segment.base_offset > INT32_MAX:
+        return
+    epoch = log.epochs.latest_epoch
+    header, batch = build_covering_batch(offset, -1 if epoch is None else epoch)
+    segment.append(batch, [BatchSpan(offset, offset, header.max_timestamp, header.size_bytes)])
+    segment.handle.file().sync()
 
 
 def truncate_fully_and_start_at(log: LogState, offset: int, log_start_offset: int) -> None:
@@ -87,10 +101,12 @@ def truncate_fully_and_start_at(log: LogState, offset: int, log_start_offset: in
 
 
 def skip_to(log: LogState, offset: int) -> None:
-    """Let the log end at `offset`, behind a gap. What tells so on the disk is a segment that begins there."""
+    """Let the log end at `offset`, behind a gap. What tells so on the disk is a batch without records."""
     assert offset >= log.log_end_offset, (offset, log.log_end_offset)
-    log.roll(offset)
-    log.log_end_offset = offset
+    if offset > log.log_end_offset:
+        epoch = log.epochs.latest_epoch
+        _, batch = build_covering_batch(offset - 1, -1 if epoch is None else epoch)
+        log_append.append_as_follower(log, batch, None)
 
 
 def _rebuild_producers(log: LogState) -> None:

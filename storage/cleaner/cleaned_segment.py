@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
+from storage.covering_batch import build_covering_batch
 from storage.errors import LogCorruptError
 from storage.file_names import (
     CLEANED_SUFFIX,
@@ -24,7 +25,7 @@ from storage.log_config import LogConfig
 from storage.offset_index import OffsetIndex
 from storage.time_index import TimeIndex
 from storage.transaction_index import AbortedTransaction, encode_aborted_transaction
-from wire.records import NO_TIMESTAMP, BatchHeader, build_empty_batch
+from wire.records import NO_TIMESTAMP, BatchHeader
 
 _OFFSET_ENTRY: Struct = OffsetIndex.entry
 _TIME_ENTRY: Struct = TimeIndex.entry
@@ -103,17 +104,16 @@ class CleanedSegment:
             self._indexed_timestamp = timestamp
 
     def cover(self, offset: int, like: BatchHeader | None) -> None:
-        """Make sure that the segment reaches `offset`, by a batch without records if it must.
+        """Make sure that the segment reaches `offset`, the last before the next segment, by a batch without records.
 
-        The loader tells from the offsets in a `.swap` file which segments that replaces. Where all the last records of
-        a group went, it would take the last segments of the group for others, and bring them back.
+        Recovery takes a gap between two segments for a hole (see `covering_batch`). And it tells from the offsets in a
+        `.swap` file which segments that replaces: where all the last records of a group went, it would take the last
+        segments of the group for others, and bring them back.
         """
-        if self.next_offset > offset:
+        if self.next_offset > offset or offset - self.base_offset > INT32_MAX:
             return
         epoch = self._leader_epoch if like is None else like.partition_leader_epoch
-        header = BatchHeader(offset, 0, epoch, 2, 0, 0, 0, -1, -1, -1, -1, -1, 0)
-        batch = build_empty_batch(header)
-        self.add(header, batch)
+        self.add(*build_covering_batch(offset, epoch))
 
     def write(self) -> None:
         """Put down what was added."""

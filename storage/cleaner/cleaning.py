@@ -318,6 +318,7 @@ class Cleaning:
     def _clean_group(self, group: list[SourceSegment]) -> Generator[Place]:
         yield from self._pause(Place.OWNER)
         self._look_at_producers()
+        next_base_offset = self._log.segments.end_of(group[-1].segment, self._log.log_end_offset)
         output = CleanedSegment(self._filesystem, self._log.directory, group[0].base_offset, self._config)
         self._output = output
         output.create()  # here, where the directory cannot turn into another log's at the same time
@@ -340,8 +341,7 @@ class Cleaning:
                         output.write()
                         yield from self._pause(Place.ANYWHERE)
         self._close_reader()
-        if len(group) > 1:
-            output.cover(group[-1].base_offset, last_header)
+        output.cover(next_base_offset - 1, last_header)
         yield from self._pause(Place.THREAD)
         output.finish(self._filesystem.modified_ms(group[-1].path))
         self.bytes_written += output.size_bytes

@@ -49,19 +49,8 @@ class Compaction:
         )
 
     def cover(self, found: FoundBatch) -> Batch | None:
-        """An empty batch that the cleaner made, so that a segment joined of several reaches as far as they did."""
-        header = read_batch_header(found.data)
-        if header.record_count or header.has_producer_id or header.last_offset >= self._limit:
-            return None
-        return Batch(
-            header.base_offset,
-            header.last_offset,
-            header.partition_leader_epoch,
-            (),
-            [],
-            data=found.data,
-            latest=header.max_timestamp,
-        )
+        """An empty batch that the cleaner made, so that a segment reaches as far as what it was made of."""
+        return found.as_cover() if found.last_offset < self._limit else None
 
     def reduced(self, batch: Batch, found: FoundBatch) -> Batch | None:
         """What is left of a batch, if what was found is that: the same batch with fewer records."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from storage.log_config import LogConfig
 from storage.topic_partition import TopicPartition
-from wire.records import Record, iterate_batches, read_records
+from wire.records import Record, iterate_batches, read_batch_header, read_records
 
 if TYPE_CHECKING:
     from tests.sim.storage_compaction import Compaction
@@ -224,12 +224,15 @@ class PartitionModel:
         """The disk refused, perhaps after it had taken all: a power loss may bring what was taken back."""
         self.past.append(Timeline([*self.batches, *self.in_flight], self.end, self.end, self.start_highest))
 
-    def truncated(self, end: int) -> None:
-        """Batches that contain `end` or lie behind it are gone."""
+    def truncated(self, end: int, cover: Batch | None = None) -> None:
+        """Batches that contain `end` or lie behind it are gone. Offsets before it that nobody has are covered."""
         self.is_truncating = False
         self.in_flight = []
         self.start_highest = min(self.start_highest, end)
-        self.set_content([batch for batch in self.batches if batch.next_offset <= end], end)
+        kept = [batch for batch in self.batches if batch.next_offset <= end]
+        if cover is not None and not (kept and kept[-1].next_offset == end and not kept[-1].is_lost):
+            kept.append(cover)
+        self.set_content(kept, end)
         self.start = min(self.start, end)
         self.start_promised = min(self.start_promised, end)
 
@@ -307,6 +310,21 @@ class FoundBatch:
     last_offset: int
     data: bytes
 
+    def as_cover(self) -> Batch | None:
+        """What stands for offsets that are gone (see `storage.covering_batch`), if it is that."""
+        header = read_batch_header(self.data)
+        if header.record_count or header.has_producer_id:
+            return None
+        return Batch(
+            header.base_offset,
+            header.last_offset,
+            header.partition_leader_epoch,
+            (),
+            [],
+            data=self.data,
+            latest=header.max_timestamp,
+        )
+
 
 def find_batches(contents: Iterable[bytes]) -> list[FoundBatch]:
     """The batches of segment files, in order; `Violation` where the bytes are none."""
@@ -336,6 +354,11 @@ class Match:
     problem: str = ""
 
 
+def _cover_at(found: FoundBatch, end: int) -> Batch | None:
+    """What a truncation to `end` leaves last where that is within a batch or a gap."""
+    return found.as_cover() if found.last_offset + 1 == end else None
+
+
 def match(
     timeline: Timeline,
     found: Sequence[FoundBatch],
@@ -360,6 +383,10 @@ def match(
     remaining = list(reversed(found))
     for batch in timeline.batches:
         if not remaining and batch.next_offset > end:
+            break
+        if len(remaining) == 1 and batch.next_offset > end and (cover := _cover_at(remaining[0], end)):
+            result.batches.append(cover)  # a truncation had nearly come to its end
+            remaining.pop()
             break
         while compaction is not None and remaining and remaining[-1].base_offset < batch.base_offset:
             cover = compaction.cover(remaining[-1])

@@ -334,8 +334,13 @@ class Operations:
             model.restarted(target)
         else:
             log.truncate_to(target)
-            model.truncated(target)
+            model.truncated(target, self._last_covering_batch(log))
         self.note_forgotten(model, log)
+
+    def _last_covering_batch(self, log: Log) -> Batch | None:
+        """What a truncation has put at the end of the log, where that has no records."""
+        found = storage_checks.batches_on_disk(self.disk, log, with_deleted=True)
+        return found[-1].as_cover() if found and found[-1].last_offset + 1 == log.log_end_offset else None
 
     def note_forgotten(self, model: PartitionModel, log: Log) -> None:
         """Of producers whose batches are gone only a snapshot tells; a truncation or a power loss may take that."""

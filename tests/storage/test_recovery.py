@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from struct import pack
 
@@ -601,15 +602,54 @@ class TestAHoleBetweenUnsyncedSegments:
         assert values(harness) == [*expected(7), *expected(25, 10)]
         assert kinds(harness) == []
 
-    def test_a_compacted_log_may_have_gaps(self, tmp_path: Path) -> None:
-        harness = self.harness(
-            tmp_path,
-            LogConfig(
-                segment_bytes=10 * SIZE,
-                index_interval_bytes=2 * SIZE,
-                cleanup_policy=frozenset({"compact"}),
-            ),
-        )
+    def test_a_compacted_log_is_cut_as_well(self, tmp_path: Path) -> None:
+        harness = self.harness(tmp_path, replace(CONFIG, cleanup_policy=frozenset({"compact"})))
         fill(harness, 25)
         self.lose_end(harness)
-        assert harness.log.log_end_offset == 25
+        assert harness.log.log_end_offset == 7
+        assert kinds(harness) == [FindingKind.HOLE]
+
+    def test_gaps_that_a_leader_sent_are_no_holes(self, tmp_path: Path) -> None:
+        """A follower's segment begins where the one before ended, wherever its first batch does."""
+        harness = self.harness(tmp_path, replace(CONFIG, segment_bytes=2 * SIZE))
+        offsets = [0, 5, 17, 40, 41, 90, 91]
+        for offset in offsets:
+            harness.log.append_as_follower(replicated(offset, b"%d" % offset))
+        assert len(harness.log.segments) > 3
+        harness.reopen_after_kill()
+        assert [record.offset for record in read_all(harness.log)] == offsets
+        assert kinds(harness) == []
+
+    @pytest.mark.parametrize("end", [12, 13, 20, 39])
+    def test_an_end_in_a_gap_is_no_hole(self, tmp_path: Path, end: int) -> None:
+        harness = self.harness(tmp_path)
+        for offset in (0, 10, 11, 40):
+            harness.log.append_as_follower(replicated(offset, leader_epoch=3))
+        harness.log.truncate_to(end)
+        harness.log.append_as_follower(replicated(end, leader_epoch=4))
+        epochs = harness.log._state.epochs.entries
+        harness.reopen_after_kill()
+        assert [record.offset for record in read_all(harness.log)] == [0, 10, 11, end]
+        assert harness.log._state.epochs.entries == epochs
+        assert kinds(harness) == []
+
+    def test_an_end_in_a_batch_is_no_hole(self, tmp_path: Path) -> None:
+        harness = self.harness(tmp_path)
+        fill(harness, 5)
+        harness.log.append_as_follower(replicated(5, b"5", b"6"))
+        harness.log.flush()
+        harness.checkpoint()
+        harness.log.truncate_to(6)
+        harness.log.append_as_follower(replicated(6, b"6"))
+        harness.reopen_after_kill()
+        assert [record.offset for record in read_all(harness.log)] == [0, 1, 2, 3, 4, 6]
+        assert kinds(harness) == []
+
+    def test_an_end_that_a_move_has_skipped_to_is_no_hole(self, tmp_path: Path) -> None:
+        harness = self.harness(tmp_path)
+        fill(harness, 25)
+        harness.log.skip_to(60)
+        harness.log.append_as_follower(replicated(60, b"60"))
+        harness.reopen_after_kill()
+        assert [record.offset for record in read_all(harness.log)] == [*range(25), 60]
+        assert kinds(harness) == []

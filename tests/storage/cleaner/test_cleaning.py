@@ -465,8 +465,32 @@ class TestRounds:
         Cleaner().clean(log)
         assert [segment.base_offset for segment in log.segments] == [0, 4]
         header = batches_of(log)[1][0]
-        assert (header.base_offset, header.record_count, header.producer_id) == (2, 0, -1)
+        assert (header.base_offset, header.record_count, header.producer_id) == (3, 0, -1)
         assert [record.offset for record in read_all(log)] == [0, 4]
+
+    def test_no_gap_stays_between_two_segments(self, tmp_path: Path) -> None:
+        """It would look like what a power failure has lost, if the recovery point is not known to be above it."""
+        small = config(segment_bytes=200)
+        harness = LogHarness(tmp_path, small, is_replicated=True)
+        log = harness.log
+        for number in range(40):
+            append(log, (b"%d" % (number % 2 or number), b"%d" % number))
+        log.roll()
+        cleaner = Cleaner()
+        for _ in range(2):  # what covers the gaps is put in anew by each cleaning
+            cleaner.checkpoint = None
+            cleaner.clean(log)
+            segments = log.segments
+            assert len(segments) > 5
+            assert [each.next_offset() for each in segments[:-1]] == [
+                each.base_offset for each in segments[1:]
+            ]
+            check_files(log)
+        kept = offsets_of(log)
+        harness.reopen_after_kill()
+        assert harness.log.findings == []
+        assert offsets_of(harness.log) == kept
+        assert harness.log.log_end_offset == 40
 
     def test_gaps_of_an_earlier_cleaning(self, harness: LogHarness) -> None:
         log, cleaner = harness.log, Cleaner()
