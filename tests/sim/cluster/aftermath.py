@@ -141,7 +141,7 @@ class Aftermath(Client):
     # Replicas
 
     def _compare_replicas(self) -> None:
-        """Below the high watermark every replica has the same bytes."""
+        """Below the high watermark every replica has the same bytes, as far as compaction cannot have been there."""
         for topic in self.simulation.truth.topics.values():
             for index, state in enumerate(topic.partitions):
                 replicas = [
@@ -153,6 +153,8 @@ class Aftermath(Client):
 
     def _compare(self, name: str, replicas: list[tuple[int, Partition]]) -> None:
         start = max(replica.log.log_start_offset for _, replica in replicas)
+        if self.simulation.settings.is_cleaner_enabled and any(r.log.config.compact for _, r in replicas):
+            start = max(start, *(replica.log.active_segment_base_offset for _, replica in replicas))
         end = min(replica.log.high_watermark for _, replica in replicas)
         if end <= start:
             return

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tests.sim.cluster.network import Latency
 
+SEGMENT_BYTES_DEFAULT = 1 << 30
+
 KINDS_OF_FAULTS = (
     "kill",
     "kill in a call",
@@ -45,7 +47,10 @@ class TopicDraw:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``faults``: the kinds that this seed has, with their weights; ``pace_s``: the mean time between two."""
+    """``faults``: the kinds that this seed has, with their weights; ``pace_s``: the mean time between two.
+
+    ``segment_bytes``: see `small_segments`.
+    """
 
     nodes: int
     topics: list[TopicDraw]
@@ -62,6 +67,15 @@ class Settings:
     transformers: int
     members: int
     transactions_version: int
+    segment_bytes: int
+
+    @property
+    def has_small_segments(self) -> bool:
+        return self.segment_bytes < SEGMENT_BYTES_DEFAULT
+
+    @property
+    def is_cleaner_enabled(self) -> bool:
+        return self.broker["log.cleaner.enable"] == "true"
 
     def __str__(self) -> str:
         topics = ", ".join(
@@ -69,7 +83,8 @@ class Settings:
             for topic in self.topics
         )
         return (
-            f"{self.nodes} nodes; {topics}; session {self.session_timeout_s:g} s; "
+            f"{self.nodes} nodes; {topics}; segments of {self.segment_bytes} bytes; "
+            f"session {self.session_timeout_s:g} s; "
             f"faults every {self.pace_s:g} s: {', '.join(self.faults)}"
         )
 
@@ -81,6 +96,7 @@ def draw(generator: random.Random) -> Settings:
     session_timeout_ms = choice((3_000, 6_000, 9_000))
     lag_time_ms = choice((1_500, 4_000, 10_000))
     min_in_sync = choice((1, 2))
+    segment_bytes = choice((200, 2_000, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_DEFAULT))
     broker = {
         "log.dirs": "/data",
         "broker.session.timeout.ms": str(session_timeout_ms),
@@ -106,8 +122,12 @@ def draw(generator: random.Random) -> Settings:
         "kbroker.shutdown.timeout.ms": "5000",
         "log.roll.ms": str(choice((15_000, 604_800_000))),
         "log.flush.offset.checkpoint.interval.ms": str(choice((5_000, 60_000))),
-        # What is compacted cannot be compared byte by byte; the storage simulation has the cleaner.
-        "log.cleaner.enable": "false",
+        # A follower that catches up in small steps has several segments that are not synced.
+        "replica.fetch.max.bytes": str(choice((200, 1 << 20))),
+        # Only internal topics are compacted. (What is compacted cannot be compared byte by byte.)
+        "log.cleaner.enable": choice(("true", "false")),
+        "log.cleaner.backoff.ms": "1000",
+        "log.cleaner.min.cleanable.ratio": "0.1",
     }
     enabled = generator.sample(KINDS_OF_FAULTS, generator.randint(1, 8))
     return Settings(
@@ -134,4 +154,5 @@ def draw(generator: random.Random) -> Settings:
         transformers=choice((0, 1, 1, 2)),
         members=choice((0, 0, 1, 2)),
         transactions_version=choice((1, 2, 2)),
+        segment_bytes=segment_bytes,
     )

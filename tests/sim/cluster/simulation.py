@@ -31,6 +31,7 @@ from tests.sim.cluster.logs import LogWatch
 from tests.sim.cluster.machine import PORT, Machine
 from tests.sim.cluster.network import SimulatedNetwork
 from tests.sim.cluster.processes import Livelock, Scheduler
+from tests.sim.cluster.small_segments import segments_of
 from tests.sim.cluster.store import STORE, StoreServer
 from tests.sim.cluster.trace import Trace
 from tests.sim.cluster.world import DiskTime
@@ -247,6 +248,7 @@ def run_seed(seed: int, *, verbose: bool = False, faults: bool = True) -> Outcom
             simulation.scheduler.installed(),
             LogWatch(simulation).installed(),
             Invariants(simulation).watching(),
+            segments_of(simulation.settings.segment_bytes),
         ):
             trio.run(simulation.run, clock=simulation.clock)
         simulation.judge()
