@@ -15,7 +15,9 @@ moment, and hence make the leader, has every record that the high watermark cove
                             |  refused for good: settled, as it was
                             +--unknown whether it was done: pending still, and proposed again
 
-A follower whose end is not known in this epoch counts as having nothing.
+A follower whose end is not known in this epoch counts as having nothing. A new leader has a high watermark from before,
+which readers go by; what it acknowledges (``in_sync_end``) is what its own followers have told it. The leader before
+it, now a follower, had counted what was only in its memory, as its own acknowledgements waited for its own disk.
 """
 
 from __future__ import annotations
@@ -209,5 +211,13 @@ class Leadership:
                     and standing.may_join(follower.node_id, follower.broker_epoch)
                 )
             ):
+                offset = follower.log_end_offset
+        return offset
+
+    def in_sync_end(self, log_end_offset: int) -> int:
+        """Up to where every follower that may be in sync has said, to this leader, that its disk has the records."""
+        offset = log_end_offset
+        for node_id, follower in self.followers.items():
+            if follower.log_end_offset < offset and node_id in self.maximal_in_sync:
                 offset = follower.log_end_offset
         return offset

@@ -305,7 +305,7 @@ class Partition:
         log = self.log
         if self._commits is None or not self._commits.enabled:
             return log.high_watermark
-        return min(log.high_watermark, log.recovery_point)
+        return min(self.leadership.in_sync_end(log.high_watermark), log.recovery_point)
 
     @property
     def last_stable_offset(self) -> int:
@@ -424,7 +424,10 @@ class Partition:
 
     def is_replicated(self, info: AppendInfo) -> bool:
         """Whether only this broker's own disk is still to be waited for."""
-        return self.state is ReplicaState.LEADER and self.high_watermark > info.last_offset
+        return (
+            self.state is ReplicaState.LEADER
+            and self.leadership.in_sync_end(self.high_watermark) > info.last_offset
+        )
 
     def may_acknowledge(self, info: AppendInfo, required_acks: int) -> bool:
         """Whether an append with these acks may be answered; ApiError as ``is_committed``."""
@@ -477,6 +480,9 @@ class Partition:
             self._propose_one(follower)
         if offset != before:
             self._advance_high_watermark()
+            if before < self.leadership.epoch_start_offset and self.commit_progress.waiter_count:
+                # What earlier leaders had committed, and somebody sent again, is now on this disk as well.
+                self.commit_progress.notify(self.committed_offset)
         if log_start_offset != start_before:
             self.progress.notify()
 

@@ -140,7 +140,7 @@ class SlowDisk:
         )
 
     def lead(self, *states: State, config: LogConfig | None = None, min_in_sync: int = 1) -> list[Partition]:
-        """Partitions 0, 1, … of the topic; they lie in the two directories by turns."""
+        """Partitions 0, 1, … of the topic, led here if the states say so; they lie in the two directories by turns."""
         self.replicas.apply_topic(
             "t",
             TOPIC_ID,
@@ -148,7 +148,8 @@ class SlowDisk:
             config=config or self.config,
             min_in_sync_replicas=min_in_sync,
         )
-        return [self.replicas.leader("t", index) for index in range(len(states or (State(),)))]
+        found = [self.replicas.get("t", index) for index in range(len(states or (State(),)))]
+        return [partition for partition in found if partition is not None]
 
     async def warm_up(self, *partitions: Partition) -> None:
         """The first sync of a log has more to do than those that follow: get it over."""

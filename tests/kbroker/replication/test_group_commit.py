@@ -104,6 +104,29 @@ async def test_a_retry_waits_until_the_first_append_is_on_the_disk(tmp_path: Pat
         assert outcomes == [NONE]
 
 
+async def test_a_new_leader_acknowledges_again_what_its_own_followers_have_told_it(tmp_path: Path) -> None:
+    """The leader before, a follower now, counted what was only in its memory: its disk may not have it yet."""
+    everybody = {"replicas": (1, 2, 3), "in_sync_replicas": (1, 2, 3)}
+    async with slow_disk(tmp_path) as (disk, nursery):
+        [partition] = disk.lead(State(leader=2, **everybody))
+        numbered = {"producer_id": 9, "producer_epoch": 0, "base_sequence": 0}
+        partition.append_as_follower(batch(b"x", **numbered))
+        partition.request_sync()
+        await wait_all_tasks_blocked()
+        partition.leader_told(high_watermark=1, log_start_offset=0)
+        disk.lead(State(leader_epoch=1, **everybody))
+        again = partition.append_as_leader(batch(b"x", **numbered), required_acks=-1)
+        assert again.is_duplicate
+        outcomes: list[ErrorCode] = []
+        nursery.start_soon(disk.wait_until_committed, partition, again, outcomes)
+        for node_id in (2, 3):
+            await wait_all_tasks_blocked()
+            assert (partition.high_watermark, partition.is_replicated(again), outcomes) == (1, False, [])
+            partition.follower_fetched(node_id, 5, offset=1, log_start_offset=0)
+        await wait_all_tasks_blocked()
+        assert (partition.is_replicated(again), outcomes) == (True, [NONE])
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 async def test_a_failed_sync_acknowledges_nobody_and_is_never_tried_again(tmp_path: Path, code: int) -> None:
     async with slow_disk(tmp_path) as (disk, nursery):
