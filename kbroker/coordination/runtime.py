@@ -149,6 +149,7 @@ class _Shard(Generic[MachineT]):
         "commit_wait",
         "is_waiting",
         "leader_epoch",
+        "loaded_offset",
         "log",
         "machine",
         "partition",
@@ -163,7 +164,7 @@ class _Shard(Generic[MachineT]):
         self.machine = machine
         self.state = ShardState.LOADING
         self.log: ShardLog | None = None
-        self.written_offset = 0
+        self.written_offset = self.loaded_offset = 0
         self.uncommitted: deque[_Commit] = deque()
         self.is_waiting = False
         self.commit_wait = trio.CancelScope()
@@ -173,7 +174,7 @@ class _Shard(Generic[MachineT]):
         """Forget what was loaded so far."""
         self.machine = machine
         self.log = None
-        self.written_offset = 0
+        self.written_offset = self.loaded_offset = 0
         self.state = ShardState.LOADING
 
 
@@ -491,9 +492,9 @@ class CoordinatorRuntime(Generic[MachineT]):
     def _advance(self, shard: _Shard[MachineT]) -> int:
         """Tell the machine how far its log is committed; returns that offset."""
         assert shard.log is not None
-        high_watermark = shard.log.high_watermark
-        shard.machine.advance_committed(high_watermark)
-        return high_watermark
+        offset = max(shard.log.high_watermark, shard.loaded_offset)
+        shard.machine.advance_committed(offset)
+        return offset
 
     def _release_at(
         self, shard: _Shard[MachineT], offset: int, call: _Call | None, result: Result[Any]
@@ -621,7 +622,10 @@ class CoordinatorRuntime(Generic[MachineT]):
         shard.log = log = self._log_for(shard.partition)
         for piece in log.read_all():
             shard.written_offset = replay_piece(shard.machine, memoryview(piece))
-            shard.machine.advance_committed(min(shard.written_offset, log.high_watermark))
+            # What was acknowledged before lies below this leader's end, which knows little more at first: after a failure
+            # of all, its high watermark may be far behind. A committed offset must not seem to go back.
+            shard.loaded_offset = shard.written_offset
+            shard.machine.advance_committed(shard.loaded_offset)
             # Between pieces others run, and this shard may be gone or this broker deposed after that.
             await trio.lowlevel.checkpoint()
             if shard.state is not ShardState.LOADING:

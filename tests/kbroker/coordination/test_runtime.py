@@ -584,6 +584,23 @@ class TestCommits:
             assert stage.machine.finished == [("p", None)]
             assert stage.machine.committed_to == 2
 
+    async def test_what_was_loaded_can_be_read_though_nobody_knows_yet_that_it_is_committed(
+        self, autojump_clock: trio.testing.MockClock
+    ) -> None:
+        async with loaded() as (stage, nursery):
+            await stage.add(1, 2)
+            stage.log.high_watermark, stage.log.holding = 0, True
+            stage.runtime.load(0, 3)
+            await settle()
+            assert len(stage.machines) == 2
+            assert stage.runtime.read(0, lambda machine: machine.committed_to) == 2
+            added = Outcome(nursery, lambda: stage.add(3))
+            await trio.sleep(1)
+            assert (added.is_done, stage.machine.committed_to) == (False, 2)
+            stage.log.commit_all()
+            await settle()
+            assert (added.value, stage.machine.committed_to) == (6, 3)
+
     async def test_they_are_answered_in_order(self, autojump_clock: trio.testing.MockClock) -> None:
         async with loaded() as (stage, nursery):
             stage.log.holding = True
