@@ -348,7 +348,13 @@ class Broker:
 
     async def _watch_standing(self, parts: BrokerParts, session: BrokerSession) -> None:
         with self._watch:
-            await watch_session(session, parts.is_secure, self._world, parts.standing_changed)
+            await watch_session(
+                session,
+                parts.is_secure,
+                self._world,
+                parts.standing_changed,
+                parts.replicas.standing_changed,
+            )
 
     async def _stop(self, parts: BrokerParts, session: BrokerSession, membership: trio.CancelScope) -> None:
         config = self._config

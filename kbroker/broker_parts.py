@@ -80,7 +80,7 @@ from kbroker.replication.quota import ReplicationQuota
 from kbroker.replication.replica_manager import NoLogDirectoryLeft, ReplicaManager
 from kbroker.replication.shard_log import PartitionShardLog
 from kbroker.server.socket_server import SocketServer
-from kbroker.standing import Reports, is_known_to_be_alive, standing_of
+from kbroker.standing import Reports, is_in_doubt, is_known_to_be_alive, standing_of
 from kbroker.world import Address, World
 from storage.log_manager import LogManager
 from wire.schema import ZERO_UUID
@@ -142,6 +142,9 @@ class BrokerParts:
     def is_secure(self) -> bool:
         return self.session is not None and is_known_to_be_alive(self.session, self.image())
 
+    def is_in_doubt(self) -> bool:
+        return self.session is not None and is_in_doubt(self.session, self.image(), self.world.monotonic())
+
     def broker_epoch(self) -> int:
         return -1 if self.session is None else self.session.broker_epoch
 
@@ -191,7 +194,7 @@ class BrokerParts:
             on_no_directory_left=on_no_directory_left,
             on_partitions_offline=self._partitions_offline,
             commits=self.commits,
-            standing=standing_of(config, world, self.image, self.is_secure),
+            standing=standing_of(config, world, self.image, self.is_secure, self.is_in_doubt),
             is_known=lambda topic, index: self.image().partition(topic, index) is not None,
         )
         self.peers = Peers(node_id=config.node_id, world=world, current_image=self.image, settings=config)

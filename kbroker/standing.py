@@ -4,7 +4,9 @@ A broker may lead as long as no other can believe it to be gone (``is_known_to_b
 
     SECURE    it leads what the metadata gives it
       | the session could not be renewed in time: the store is out of reach, or the process stood still
-    INSECURE  partitions answer NOT_LEADER_OR_FOLLOWER, nothing is acknowledged, no coordinator is served here
+    INSECURE  partitions answer NOT_LEADER_OR_FOLLOWER, nothing is acknowledged, no coordinator is served here. As long
+      |       as it is in doubt who leads, a second or two, producers are left waiting instead: a producer that is told
+      |       so of what is in the log sends it elsewhere, or here again, as something new
       | renewed; or registered anew, and it has followed the metadata at least to there
       +--> SECURE, and the coordinators are loaded anew: others may have written to their partitions
 
@@ -49,7 +51,11 @@ class World(Protocol):
 
 
 def standing_of(
-    config: BrokerConfig, world: World, image: Callable[[], ClusterImage], is_secure: Callable[[], bool]
+    config: BrokerConfig,
+    world: World,
+    image: Callable[[], ClusterImage],
+    is_secure: Callable[[], bool],
+    is_in_doubt: Callable[[], bool],
 ) -> Standing:
     """How replication sees this broker and the others."""
 
@@ -60,6 +66,7 @@ def standing_of(
     return Standing(
         monotonic=world.monotonic,
         may_lead=is_secure,
+        is_in_doubt=is_in_doubt,
         may_join=may_join,
         lag_time_max_s=lambda: config.replica_lag_time_max_ms / 1000,
     )
@@ -75,11 +82,24 @@ def is_known_to_be_alive(session: BrokerSession, image: ClusterImage) -> bool:
     return own is not None and own.broker_epoch == session.broker_epoch and session.is_secure()
 
 
+def is_in_doubt(session: BrokerSession, image: ClusterImage, now: float) -> bool:
+    """Whether a broker that is not known to be alive will soon be, or soon learn who leads instead."""
+    return now < session.in_doubt_until and not is_known_to_be_alive(session, image)
+
+
 async def watch_session(
-    session: BrokerSession, is_secure_now: Callable[[], bool], world: World, on_change: Callable[[bool], None]
+    session: BrokerSession,
+    is_secure_now: Callable[[], bool],
+    world: World,
+    on_change: Callable[[bool], None],
+    on_doubt_over: Callable[[], None],
 ) -> None:
-    """Tell for ever when this broker becomes insecure (False) and secure again (True)."""
+    """Tell for ever when this broker becomes insecure (False) and secure again (True).
+
+    And, as ``on_doubt_over``, when it has been insecure for so long that others will lead.
+    """
     was_secure, broker_epoch = True, session.broker_epoch
+    was_in_doubt = False
     while True:
         is_secure = is_secure_now()
         if is_secure != was_secure:
@@ -94,6 +114,10 @@ async def watch_session(
         if is_secure != was_secure or session.broker_epoch != broker_epoch:
             was_secure, broker_epoch = is_secure, session.broker_epoch
             on_change(is_secure)
+        may_be_in_doubt = not is_secure and world.monotonic() < session.in_doubt_until
+        if was_in_doubt and not may_be_in_doubt:
+            on_doubt_over()
+        was_in_doubt = may_be_in_doubt
         if is_secure:
             await world.sleep(min(max(session.secure_until - world.monotonic(), 0.001), _LOOK_S))
         else:

@@ -44,7 +44,7 @@ from storage.topic_partition import TopicPartition
 from storage.transaction_index import AbortedTransaction
 from storage.transaction_verification import VerificationGuard
 from wire.errors import ApiError, ErrorCode
-from wire.records import NO_TIMESTAMP, InvalidBatchError, iterate_batches
+from wire.records import NO_TIMESTAMP
 
 NO_EPOCH = -1
 
@@ -232,12 +232,8 @@ class Log:
 
     def is_retry(self, records: bytearray | memoryview) -> bool:
         """Whether `append_as_leader` would find that a producer had these records appended before."""
-        try:
-            header = next((header for _, header in iterate_batches(records)), None)
-        except InvalidBatchError:
-            return False
-        entry = None if header is None else self._state.producers.producers.get(header.producer_id)
-        return entry is not None and header is not None and entry.find_duplicate(header) is not None
+        self._state.check_open()
+        return log_append.is_retry(self._state, records)
 
     def append_as_follower(
         self, records: bytearray | memoryview, *, leader_epoch: int | None = None

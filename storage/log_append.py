@@ -18,7 +18,7 @@ from storage.segment import BatchSpan
 from storage.transaction_index import AbortedTransaction
 from storage.transaction_verification import VerificationGuard
 from wire.errors import ApiError, ErrorCode
-from wire.records import NO_TIMESTAMP, crc_matches
+from wire.records import NO_TIMESTAMP, InvalidBatchError, crc_matches, iterate_batches
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,18 @@ def append_as_leader(
     )
     epochs = [(leader_epoch, log.log_end_offset)] if leader_epoch >= 0 else []
     return _append(log, validated, epochs, origin, transaction_version, verification_guard)
+
+
+def is_retry(log: LogState, records: bytearray | memoryview) -> bool:
+    """See `Log.is_retry`."""
+    try:
+        header = next((header for _, header in iterate_batches(records)), None)
+    except InvalidBatchError:
+        return False
+    if header is None or header.producer_id < 0:
+        return False
+    checks = ProducerChecks(log.producers, AppendOrigin.CLIENT, partial(_recall, log))
+    return checks.find_duplicate(header) is not None
 
 
 def append_as_follower(

@@ -622,8 +622,8 @@ class CoordinatorRuntime(Generic[MachineT]):
         shard.log = log = self._log_for(shard.partition)
         for piece in log.read_all():
             shard.written_offset = replay_piece(shard.machine, memoryview(piece))
-            # What was acknowledged before lies below this leader's end, which knows little more at first: after a failure
-            # of all, its high watermark may be far behind. A committed offset must not seem to go back.
+            # What was acknowledged before lies below this leader's end, and that is all it knows at first: after a
+            # failure of all, its high watermark is an old checkpoint. A committed offset must not seem to go back.
             shard.loaded_offset = shard.written_offset
             shard.machine.advance_committed(shard.loaded_offset)
             # Between pieces others run, and this shard may be gone or this broker deposed after that.

@@ -188,6 +188,15 @@ class Partitions(Protocol):
         ...
 
     @property
+    def is_in_doubt(self) -> bool:
+        """This broker may not lead now, and is about to learn whether it may again."""
+        ...
+
+    async def wait_for_standing(self) -> None:
+        """Until it is not in doubt any more."""
+        ...
+
+    @property
     def stopping(self) -> bool:
         """The broker is going down: answer with what there is instead of waiting."""
         ...

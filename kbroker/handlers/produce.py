@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import trio
+
 from kbroker.config.topic_names import is_internal_topic
 from kbroker.handlers.leader_hints import LED_ELSEWHERE, PRODUCE_HINTS_SINCE, LeaderHints, ResponseHints
 from kbroker.handlers.ports import LeaderPartition, Partitions
@@ -136,6 +138,10 @@ class ProduceHandlers:
         self, request: ProduceRequest, context: RequestContext
     ) -> ProduceResponse | LaterResponse | None:
         """Later, if the in-sync replicas have to be waited for: the producer's next batches need not wait as well."""
+        deadline = self._world.monotonic() + max(request.timeout_ms, 0) / 1000
+        if self._partitions.is_in_doubt:
+            with trio.move_on_after(max(request.timeout_ms, 0) / 1000):
+                await self._partitions.wait_for_standing()
         appends: list[_Append] = []
         try:
             verified = await self._verify(request, context) if _is_transactional(request) else None
@@ -148,7 +154,6 @@ class ProduceHandlers:
         except ApiError as error:
             response = _refusal_of_all(request, error)
         if not all(_is_settled(append, request.acks) for append in appends):
-            deadline = self._world.monotonic() + max(request.timeout_ms, 0) / 1000
             return _UnsettledResponse(self, response, appends, request.acks, deadline, context)
         if request.acks == 0:
             for partition in _failed(response):

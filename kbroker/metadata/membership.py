@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 _RENEWALS_PER_LEASE: Final = 4
 # This part of a lease is not counted on: clocks do not run quite alike.
 _MARGIN: Final = 0.1
+_DOUBT_S: Final = 1.0
+"""How long after a lease has run out the store will have noticed, and others been elected."""
 _RETRY_S: Final = 0.25
 
 
@@ -123,6 +125,8 @@ class BrokerSession:
         self._has_left = False
         self._lost_at = -inf
         self.secure_until = -inf
+        self.in_doubt_until = -inf
+        """Until when others may not have been elected instead of this broker, or it may not have heard of it."""
 
     @property
     def registration(self) -> BrokerRegistration:
@@ -207,9 +211,10 @@ class BrokerSession:
         if self._has_left:
             return
         if self._store.leases_outlive_pauses:
-            self.secure_until = inf
+            self.secure_until = self.in_doubt_until = inf
         else:
             self.secure_until = begun + self._session_timeout_s * (1 - _MARGIN)
+            self.in_doubt_until = begun + self._session_timeout_s + _DOUBT_S
 
     # Staying
 

@@ -32,6 +32,7 @@ from kbroker.replication.leadership import Follower, Leadership
 from kbroker.replication.ports import InSyncProposal, PartitionState, Standing
 from kbroker.replication.progress import Progress
 from kbroker.replication.quota import NOT_THROTTLED
+from kbroker.replication.refused_batches import RefusedBatches
 from storage.errors import StorageError
 from storage.log import AppendInfo, Log
 from storage.producer_append import AppendOrigin
@@ -129,6 +130,7 @@ class Partition:
         self._node_id = node_id
         self._on_storage_error = on_storage_error
         self._min_in_sync_replicas = 1
+        self._refused_batches = RefusedBatches()
         self._adopt_log(log)
 
     def _adopt_log(self, log: Log) -> None:
@@ -183,6 +185,7 @@ class Partition:
             self.leader_epoch, self.leader = state.leader_epoch, state.leader
             self.state = ReplicaState.LEADER
             self._flush_due_offset = self._refused_offset = 0
+            self._refused_batches.clear()
         elif not self._update_leadership(state):
             return False
         elif was_pending and self._in_sync_changes is not None:
@@ -266,6 +269,12 @@ class Partition:
         raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
     @property
+    def _is_in_doubt(self) -> bool:
+        """Whether a leader that may not act as one will soon know if it may again."""
+        standing = self._standing
+        return self.state is ReplicaState.LEADER and not standing.may_lead() and standing.is_in_doubt()
+
+    @property
     def is_led_here(self) -> bool:
         return self.state is ReplicaState.LEADER
 
@@ -330,8 +339,26 @@ class Partition:
         self.ensure_leader()
         # "Not enough replicas" says that nothing was appended. Of a retry of what was it would be a lie, upon which a
         # producer may send it anew under other sequence numbers. (Kafka says so all the same.)
-        if required_acks == -1 and not self._has_enough_in_sync and not self.log.is_retry(records):
-            self._check_enough_in_sync()
+        try:
+            if required_acks == -1 and not self._has_enough_in_sync and not self.log.is_retry(records):
+                self._check_enough_in_sync()
+            info = self._append(records, origin, transaction_version, verification_guard)
+        except ApiError as error:
+            raise self._refused_batches.refused(records, error, self._standing.monotonic()) from error
+        if self._refused_batches:
+            self._refused_batches.appended(records)
+        # A retry too has to wait until what was appended the first time is on the disk.
+        if required_acks == -1 and self.log.recovery_point <= info.last_offset:
+            self.request_sync()
+        return info
+
+    def _append(
+        self,
+        records: bytearray | memoryview,
+        origin: AppendOrigin,
+        transaction_version: int,
+        verification_guard: VerificationGuard | None,
+    ) -> AppendInfo:
         end_offset = self.log.log_end_offset
         try:
             info = self.log.append_as_leader(
@@ -348,9 +375,6 @@ class Partition:
         self._advance_high_watermark()
         for watcher in self.replica_watchers.values():
             watcher.appended()
-        # A retry too has to wait until what was appended the first time is on the disk.
-        if required_acks == -1 and self.log.recovery_point <= info.last_offset:
-            self.request_sync()
         return info
 
     def request_sync(self) -> None:
@@ -413,6 +437,8 @@ class Partition:
         ApiError if this replica may not speak for them any more, if there is no room to sync (the append is in
         the log all the same), NOT_ENOUGH_REPLICAS_AFTER_APPEND if too few were left when it was committed.
         """
+        if self._is_in_doubt:
+            return False
         self.ensure_leader()
         if self.committed_offset <= info.last_offset:
             if info.last_offset < self._refused_offset:

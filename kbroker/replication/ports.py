@@ -60,6 +60,8 @@ class Standing:
     monotonic: Callable[[], float] = lambda: 0.0
     may_lead: Callable[[], bool] = lambda: True
     """Whether no other broker can believe yet that this one is gone: else it must neither lead nor acknowledge."""
+    is_in_doubt: Callable[[], bool] = lambda: False
+    """Whether a broker that may not lead is about to learn that it may again, or that others do."""
     may_join: Callable[[int, int], bool] = lambda node_id, broker_epoch: False
     """Whether a replica (node id, broker epoch that it told) may be counted in sync: registered, unfenced, staying."""
     lag_time_max_s: Callable[[], float] = lambda: 30.0

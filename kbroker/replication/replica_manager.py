@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import trio
+
 from kbroker.replication.group_commit import GroupCommits
 from kbroker.replication.partition import ALONE, InSyncChanges, Partition
 from kbroker.replication.ports import PartitionState, Standing
@@ -77,6 +79,7 @@ class ReplicaManager:
         self._full_disk_logged_ms: dict[str, int] = {}
         self._waiting_for_room: dict[tuple[str, int], bool] = {}
         """The partitions to be applied again, those first that have waited longest; whether they are new."""
+        self._standing_changed = trio.lowlevel.ParkingLot()
         self.stopping = False
 
     def join_cluster(self, fetchers: Fetchers, in_sync_changes: InSyncChanges) -> None:
@@ -302,9 +305,20 @@ class ReplicaManager:
             self._fetchers.unfollow(partition)
 
     def standing_changed(self) -> None:
-        """``Standing.may_lead`` has: whoever waits for an acknowledgement is to look again."""
+        """``Standing.may_lead`` has, or the doubt is over: whoever waits for an acknowledgement is to look again."""
+        self._standing_changed.unpark_all()
         for partition in self:
             partition.standing_changed()
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether this broker is about to learn whether it may lead."""
+        return not self._standing.may_lead() and self._standing.is_in_doubt() and not self.stopping
+
+    async def wait_for_standing(self) -> None:
+        """Until it is not in doubt any more."""
+        while self.is_in_doubt:
+            await self._standing_changed.park()
 
     def remove_strays(
         self,
@@ -372,6 +386,7 @@ class ReplicaManager:
     def stop(self) -> None:
         """Wake everyone who waits for progress, so that the broker can go down quickly."""
         self.stopping = True
+        self._standing_changed.unpark_all()
         for partition in self:
             partition.progress.notify()
             partition.commit_progress.notify()

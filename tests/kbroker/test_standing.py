@@ -17,7 +17,14 @@ import trio
 import trio.testing
 
 from kbroker.metadata.image import BrokerRegistration, ClusterImage, PartitionState, TopicImage
-from kbroker.standing import Reports, is_known_to_be_alive, judge_replicas, standing_of, watch_session
+from kbroker.standing import (
+    Reports,
+    is_in_doubt,
+    is_known_to_be_alive,
+    judge_replicas,
+    standing_of,
+    watch_session,
+)
 from storage.filesystem import OsFilesystem
 from storage.log_config import LogConfig
 from storage.log_manager import LogManager
@@ -214,6 +221,7 @@ class Session:
     """A BrokerSession as far as it is watched."""
 
     secure_until: float = 10.0
+    in_doubt_until: float = 0.0
     broker_epoch: int = 1
     registration: object = field(default_factory=lambda: SimpleNamespace(node_id=NODE))
 
@@ -240,6 +248,7 @@ async def test_a_session_that_is_not_renewed_is_told_in_time_and_so_is_its_retur
         session.is_secure,
         Time(),
         lambda secure: told.append((round(trio.current_time() - began, 1), secure)),
+        lambda: None,
     )
     await trio.sleep(20)
     assert told == [(10.0, False)]
@@ -253,7 +262,7 @@ async def test_a_session_lost_and_had_again_within_one_look_is_told(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     session, told = Session(secure_until=trio.current_time() + 1000), []
-    nursery.start_soon(watch_session, session, session.is_secure, Time(), told.append)
+    nursery.start_soon(watch_session, session, session.is_secure, Time(), told.append, lambda: None)
     await trio.sleep(5.5)
     session.broker_epoch = 2
     await trio.sleep(1.5)
@@ -274,7 +283,7 @@ async def test_a_broker_that_registered_anew_leads_when_its_image_holds_that_reg
     def is_secure() -> bool:
         return is_known_to_be_alive(cast(Any, session), image)
 
-    nursery.start_soon(watch_session, session, is_secure, Time(), told.append)
+    nursery.start_soon(watch_session, session, is_secure, Time(), told.append, lambda: None)
     await trio.sleep(5.5)
     assert is_secure()
     session.broker_epoch = 2  # lost, and had again at once
@@ -289,6 +298,38 @@ async def test_a_broker_that_registered_anew_leads_when_its_image_holds_that_reg
     assert told == [False, True]
     session.secure_until = trio.current_time()
     assert not is_secure()
+
+
+async def test_it_is_in_doubt_who_leads_until_others_can_have_been_elected(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    began = trio.current_time()
+    session, told = Session(secure_until=began + 10, in_doubt_until=began + 12), []
+    image = registered_as(1)
+
+    def may_be_told_soon() -> bool:
+        return is_in_doubt(cast(Any, session), image, trio.current_time())
+
+    nursery.start_soon(
+        watch_session,
+        session,
+        session.is_secure,
+        Time(),
+        told.append,
+        lambda: told.append(round(trio.current_time() - began, 1)),
+    )
+    await trio.sleep(9.9)
+    assert not may_be_told_soon()
+    await trio.sleep(0.2)
+    assert (may_be_told_soon(), told) == (True, [False])
+    await trio.sleep(2)
+    assert (may_be_told_soon(), told) == (False, [False, 12.0])
+    await trio.sleep(10)
+    assert told == [False, 12.0]
+    session.broker_epoch, session.secure_until, session.in_doubt_until = 2, began + 40, began + 42
+    assert may_be_told_soon(), "registered anew, and the image does not have it yet"
+    image = registered_as(2)
+    assert not may_be_told_soon()
 
 
 @pytest.mark.parametrize(
@@ -307,7 +348,7 @@ def test_who_may_be_taken_for_in_sync(broker_epoch: int, changes: dict[str, Any]
     registered = BrokerRegistration(2, 7, uuid.UUID(int=2), {}, **changes)
     image = ClusterImage(brokers={2: registered})
     config = cast(Any, SimpleNamespace(replica_lag_time_max_ms=1))
-    standing = standing_of(config, Time(), lambda: image, lambda: True)
+    standing = standing_of(config, Time(), lambda: image, lambda: True, lambda: False)
     assert standing.may_join(2, broker_epoch) is may
     assert not standing.may_join(3, 3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from kbroker.handlers.table import RequestContext
+from kbroker.handlers.table import LaterResponse, RequestContext
 from wire.schema import Message
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -35,4 +35,6 @@ async def send(
     """The response as the client decodes it: fields that the version lacks have their defaults."""
     decoded = type(request).decode(bytearray(request.encode(version)), version)  # writable, as frames are
     response = await handler(decoded, context_of(request.api_key, version, **context))
+    if isinstance(response, LaterResponse):
+        response = await response.wait()
     return type(response).decode(response.encode(version), version)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from kbroker.handlers.fetch_session import FetchSessions
 from kbroker.handlers.produce import ProduceHandlers
 from kbroker.handlers.table import LaterResponse, RequestContext
 from kbroker.replication.partition import Partition
+from kbroker.replication.ports import Standing
 from kbroker.replication.replica_manager import ReplicaManager
 from storage.file_slice import FileSlice
 from storage.filesystem import OsFilesystem
@@ -61,8 +62,12 @@ class Setting:
         )
         self.logs.open(node_id=1)
         self.logs.load(lambda topic: LogConfig())
+        self.may_lead, self.is_in_doubt = True, False
         self.replicas = ReplicaManager(
-            node_id=1, log_manager=self.logs, on_no_directory_left=lambda failure: pytest.fail(str(failure))
+            node_id=1,
+            log_manager=self.logs,
+            on_no_directory_left=lambda failure: pytest.fail(str(failure)),
+            standing=Standing(may_lead=lambda: self.may_lead, is_in_doubt=lambda: self.is_in_doubt),
         )
         self.apply(State())
         self.producing = ProduceHandlers(
@@ -92,6 +97,12 @@ class Setting:
     @property
     def partition(self) -> Partition:
         return self.replicas.leader("t", 0)
+
+    def partition_end(self) -> int:
+        """Also while this broker may not lead."""
+        partition = self.replicas.get("t", 0)
+        assert partition is not None
+        return partition.log_end_offset
 
     async def produce(
         self, *, acks: int = -1, timeout_ms: int = 1000, partitions: tuple[int, ...] = (0,)
@@ -196,6 +207,63 @@ async def test_a_produce_that_waits_when_its_topic_is_deleted_is_answered(
         nursery.start_soon(ask)
         await wait_all_tasks_blocked()
         setting.replicas.remove_topic("t")
+
+
+class Asked:
+    """A request under way, and its answer when it has one."""
+
+    def __init__(self, nursery: trio.Nursery, ask: Callable[[], Awaitable[ProduceResponse | None]]) -> None:
+        self.answer: list[tuple[int, int]] = []
+        nursery.start_soon(self._ask, ask)
+
+    async def _ask(self, ask: Callable[[], Awaitable[ProduceResponse | None]]) -> None:
+        self.answer = codes(await ask())
+
+
+async def test_while_it_is_in_doubt_who_leads_a_producer_waits_and_loses_nothing(
+    setting: Setting, nursery: trio.Nursery
+) -> None:
+    """Told that this is not the leader, it would send what is in the log somewhere as something new."""
+    appended = Asked(nursery, lambda: setting.produce(timeout_ms=60_000))
+    await wait_all_tasks_blocked()
+    setting.may_lead, setting.is_in_doubt = False, True
+    setting.replicas.standing_changed()
+    late = Asked(nursery, lambda: setting.produce(timeout_ms=60_000))
+    await wait_all_tasks_blocked()
+    assert (appended.answer, late.answer, setting.partition_end()) == ([], [], 1)
+    setting.may_lead, setting.is_in_doubt = True, False
+    setting.replicas.standing_changed()
+    await wait_all_tasks_blocked()
+    setting.shrink()
+    await wait_all_tasks_blocked()
+    assert (appended.answer, late.answer) == ([(0, 0)], [(0, 1)])
+
+
+@pytest.mark.parametrize("end", ["somebody else leads", "the doubt is over"])
+async def test_when_it_is_clear_that_others_lead_a_producer_is_told(
+    setting: Setting, nursery: trio.Nursery, end: str
+) -> None:
+    appended = Asked(nursery, lambda: setting.produce(timeout_ms=60_000))
+    await wait_all_tasks_blocked()
+    setting.may_lead, setting.is_in_doubt = False, True
+    setting.replicas.standing_changed()
+    late = Asked(nursery, lambda: setting.produce(timeout_ms=60_000))
+    await wait_all_tasks_blocked()
+    assert (appended.answer, late.answer) == ([], [])
+    if end == "somebody else leads":
+        setting.apply(State(leader=2, leader_epoch=1))
+        await wait_all_tasks_blocked()
+        assert appended.answer == [(ErrorCode.NOT_LEADER_OR_FOLLOWER, -1)]
+    setting.is_in_doubt = False
+    setting.replicas.standing_changed()
+    await wait_all_tasks_blocked()
+    assert appended.answer == late.answer == [(ErrorCode.NOT_LEADER_OR_FOLLOWER, -1)]
+
+
+async def test_doubt_does_not_outlast_the_request(setting: Setting, autojump_clock: MockClock) -> None:
+    setting.may_lead, setting.is_in_doubt = False, True
+    assert codes(await setting.produce(timeout_ms=700)) == [(ErrorCode.NOT_LEADER_OR_FOLLOWER, -1)]
+    assert setting.partition_end() == 0
 
 
 async def test_a_failed_append_with_acks_0_asks_to_close_the_connection(setting: Setting) -> None:

@@ -119,6 +119,7 @@ class Faults:
             "kill in a call": self._kill_in_a_call,
             "power loss": self._lose_power,
             "power loss everywhere": self._lose_power_everywhere,
+            "power loss after a roll": self._lose_power_after_a_roll,
             "controlled restart": self._restart,
             "pause": self._pause,
             "pause before a send": self._pause_before_a_send,
@@ -220,6 +221,27 @@ class Faults:
         for machine in self._simulation.machines:
             machine.lose_power(self._down_s())
         return "all", _nothing
+
+    def _lose_power_after_a_roll(self) -> tuple[str, Undo]:
+        """When two segments of a log are not synced: the later one may survive, and leave a hole."""
+        machine = self._machine()
+        if machine is None or machine.life is None or machine.is_paused:
+            return "", _nothing
+        process, down_s = machine.life.process, self._down_s()
+
+        def strike() -> None:
+            if machine.has_unsynced_segments():
+                self._simulation.took_back_reads()
+                machine.lose_power(down_s)
+            else:
+                process.trap = ("blocking", 0, strike)
+
+        process.trap = ("blocking", 0, strike)
+
+        def undo() -> None:
+            process.trap = None
+
+        return machine.host.name, undo
 
     def _restart(self) -> tuple[str, Undo]:
         machine = self._machine()

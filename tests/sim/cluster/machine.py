@@ -207,6 +207,21 @@ class Machine:
             )
         )
 
+    def has_unsynced_segments(self) -> bool:
+        """Whether a log has records in more than one segment that the disk does not have."""
+        logs = self.disk.root.entries[LOG_DIRECTORY[1:]]
+        assert isinstance(logs, DirectoryNode)
+        return any(
+            sum(
+                isinstance(file, FileNode) and bool(file.changes) and len(file.content) > 0
+                for name, file in node.entries.items()
+                if name.endswith(".log")
+            )
+            > 1
+            for node in logs.entries.values()
+            if isinstance(node, DirectoryNode)
+        )
+
     # Faults
 
     def kill(self, down_s: float) -> None:

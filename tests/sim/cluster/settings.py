@@ -14,6 +14,7 @@ KINDS_OF_FAULTS = (
     "kill in a call",
     "power loss",
     "power loss everywhere",
+    "power loss after a roll",
     "controlled restart",
     "pause",
     "pause before a send",
