@@ -780,8 +780,12 @@ class LogManager:
     def _before_cut(self, log: Log, offset: int) -> None:
         """Records from `offset` on are about to go: after a crash no checkpoint may tell of more. StorageError."""
         self._lower_cleaner_checkpoint(log, offset)
+        state, name, topic_id = self._state_of(log), log.topic_partition, log.topic_id
+        if offset == 0 and topic_id is not None and state.register.has(name, topic_id):
+            # Its leader has none of them: that nothing is left is no loss. With the next records it is entered again.
+            self._write_file(state, partial(state.register.strike, [name]))
+            log.note_records_by(partial(self._enter, name, topic_id))
         if offset < log.log_start_offset:
-            state = self._state_of(log)
             self._write_file(state, state.prepare_log_start_offsets({log.topic_partition: offset}))
 
     def _write_recovery_points(self, log: Log) -> None:

@@ -180,6 +180,37 @@ def lose(disk: Disk, directory: str) -> None:
     filesystem.sync_directory(directory)
 
 
+def test_a_log_of_which_its_leader_had_nothing_is_empty_and_not_lost(disk: Disk) -> None:
+    manager = manager_on(disk)
+    manager.forget_replicas(lambda name, topic_id: True)
+    log = manager.create(T0, ID, LogConfig())
+    manager.vouch_for(T0)
+    log.append_as_leader(batch(b"x"), 0)
+    log.flush()
+    log.truncate_to(0)
+    manager.abandon()
+    manager = manager_on(disk)
+    assert not manager.is_lost(T0, ID)
+    manager.abandon()
+    manager = manager_on(disk)
+    log = manager.logs[T0]
+    manager.vouch_for(T0)
+    for _ in range(2):
+        log.append_as_leader(batch(b"y"), 1)
+        log.flush()
+        # Nobody vouches for it again: it may have been in sync all the time.
+        assert register_on(disk).has(T0, ID)
+        log.truncate_to(0)
+        assert not register_on(disk).tells_of(T0)
+    log.append_as_leader(batch(b"z"), 1)
+    log.flush()
+    manager.abandon()
+    lose(disk, DIRECTORY)
+    manager = manager_on(disk)
+    assert manager.is_lost(T0, ID)
+    manager.abandon()
+
+
 @pytest.mark.parametrize("standing", [Standing.LOST, Standing.RESIGNED])
 @pytest.mark.parametrize("remade_in", [DIRECTORY, SECOND])
 @pytest.mark.parametrize("lost_in", [DIRECTORY, SECOND])
