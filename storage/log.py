@@ -112,7 +112,7 @@ class Log:
         """Open the log in `directory`, which is created when missing.
 
         `recovery_point`, `recovery_anchor` and `log_start_offset` are what the checkpoints say of it. One that
-        `is_replicated` is cut where unsynced records are missing between others: it can fetch them again. What the
+        `is_replicated` is cut where unsynced records are missing between others also if it is compacted. What the
         directory contains never makes this fail; what was wrong is in `findings`. StorageError when the disk
         fails, ApiError INCONSISTENT_TOPIC_ID when the directory belongs to another topic id.
         """

@@ -264,7 +264,10 @@ class LogLoader:
         """Whether segment `index` lost its end in a power failure, and a later one is there.
 
         A replica with a hole looks complete by where it ends: it would be taken for in sync, and could lead. Cut, it
-        fetches what it lacks. Logs that nobody else has stay as they are.
+        fetches what it lacks. Where there is no other replica, what lies behind the hole was not acknowledged with
+        acks=all either, as that takes everything before it; kept, it would make the retries of its producer come out
+        of order. (A segment that ends within a batch is cut in any case, as in Kafka.) Only a compacted log that nobody
+        else has stays as it is: Kafka, or an earlier version, may have left the gap on purpose.
 
         That nothing but a power failure leaves a gap there holds for compacted logs too, and does not rest on the
         recovery point being up to date: the cleaner and truncations cover what they take off the end of a segment (see
@@ -272,7 +275,7 @@ class LogLoader:
         is a gap of so many offsets that no index bridges it; no power failure takes so much.
         """
         return (
-            self._is_replicated
+            (self._is_replicated or not self._config.compact)
             and next_offset >= self._recovery_point
             and index + 1 < len(self._segments)
             and 0 < self._segments[index + 1].base_offset - next_offset <= _HOLE_OFFSETS_MAX

@@ -575,8 +575,9 @@ class TestAHoleBetweenUnsyncedSegments:
             file.truncate(7 * SIZE)
         harness.reopen_after_kill()
 
-    def test_a_replicated_log_is_cut_there_and_can_fetch_the_rest(self, tmp_path: Path) -> None:
-        harness = self.harness(tmp_path)
+    @pytest.mark.parametrize("is_replicated", [True, False])
+    def test_a_log_is_cut_there_and_goes_on(self, tmp_path: Path, is_replicated: bool) -> None:
+        harness = self.harness(tmp_path, is_replicated=is_replicated)
         fill(harness, 25)
         self.lose_end(harness)
         assert harness.log.log_end_offset == 7
@@ -595,8 +596,9 @@ class TestAHoleBetweenUnsyncedSegments:
         self.lose_end(harness)
         assert harness.log.log_end_offset == 7
 
-    def test_the_only_copy_keeps_what_is_behind_it(self, tmp_path: Path) -> None:
-        harness = self.harness(tmp_path, is_replicated=False)
+    def test_the_only_copy_of_a_compacted_log_keeps_what_is_behind_it(self, tmp_path: Path) -> None:
+        compacted = replace(CONFIG, cleanup_policy=frozenset({"compact"}))
+        harness = self.harness(tmp_path, compacted, is_replicated=False)
         fill(harness, 25)
         self.lose_end(harness)
         assert values(harness) == [*expected(7), *expected(25, 10)]
