@@ -253,6 +253,7 @@ class Broker:
             if self._config.node_id in deletion.node_ids
         )
         metadata.subscribe(publisher.publish)
+        metadata.subscribe(parts.look_for_given_up)
         background.start_soon(metadata.run)
 
     async def _tell_of_own_replicas(self, parts: BrokerParts, image: ClusterImage) -> ClusterImage:
@@ -335,6 +336,7 @@ class Broker:
             await background.start(run)
         background.start_soon(parts.resignations.run)
         background.start_soon(parts.deletions.run)
+        background.start_soon(parts.reclamations.run)
         background.start_soon(self._stand_for_controller, parts)
         parts.standing_changed(True)  # coordinators could not be loaded before there was a session
         background.start_soon(self._watch_standing, parts, session)

@@ -66,7 +66,7 @@ from kbroker.metadata.controller import Controller
 from kbroker.metadata.elected_controller import ElectedController
 from kbroker.metadata.feature_decisions import SUPPORTED_FEATURES
 from kbroker.metadata.follower import ClusterMetadata
-from kbroker.metadata.image import BrokerRegistration, ClusterImage
+from kbroker.metadata.image import BrokerRegistration, ClusterImage, ImageDelta
 from kbroker.metadata.membership import BrokerSession, lease_s
 from kbroker.metadata.store import NO_LEASE, MetadataStore
 from kbroker.metadata_publisher import MetadataPublisher
@@ -80,7 +80,13 @@ from kbroker.replication.quota import ReplicationQuota
 from kbroker.replication.replica_manager import NoLogDirectoryLeft, ReplicaManager
 from kbroker.replication.shard_log import PartitionShardLog
 from kbroker.server.socket_server import SocketServer
-from kbroker.standing import Reports, is_in_doubt, is_known_to_be_alive, standing_of
+from kbroker.standing import (
+    Reports,
+    given_up_for_nothing,
+    is_in_doubt,
+    is_known_to_be_alive,
+    standing_of,
+)
 from kbroker.world import Address, World
 from storage.log_manager import LogManager
 from wire.schema import ZERO_UUID
@@ -293,6 +299,7 @@ class BrokerParts:
             sleep=world.sleep,
         )
         self.resignations = Reports("unfit replicas", self.controller.resign, world.sleep)
+        self.reclamations = Reports("replicas given up for nothing", self.controller.reclaim, world.sleep)
         self.deletions = Reports("deleted topics", self.controller.deletion_done, world.sleep)
         self.publisher = MetadataPublisher(
             node_id=config.node_id,
@@ -308,6 +315,10 @@ class BrokerParts:
         self.publisher.partitions_offline(partitions)
         ids = {topic: self._topic_id(topic) for topic, _ in partitions}
         self.resignations.add((ids[topic], index) for topic, index in partitions)
+
+    async def look_for_given_up(self, delta: ImageDelta) -> None:
+        """A subscriber of the metadata."""
+        self.reclamations.add(given_up_for_nothing(delta, self.config.node_id, self.logs))
 
     def _topic_id(self, name: str) -> uuid.UUID:
         """Also while the broker starts, and its replicas are not all taken up."""

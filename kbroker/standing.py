@@ -25,7 +25,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 import trio
 
 from kbroker.config.broker_config import BrokerConfig
-from kbroker.metadata.image import ClusterImage
+from kbroker.metadata.image import ClusterImage, ImageDelta
 from kbroker.metadata.membership import BrokerSession
 from kbroker.replication.ports import Standing
 from storage.log_manager import LogManager
@@ -156,6 +156,22 @@ def judge_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> OwnRe
     return found
 
 
+def given_up_for_nothing(delta: ImageDelta, node_id: int, logs: LogManager) -> list[PartitionKey]:
+    """Partitions that have just lost their last replica that could lead, which is this one, and is whole.
+
+    The life before this one gave it up, when its log directory seemed to fail, and its word came late: after this one
+    had looked for such (`judge_replicas`).
+    """
+    return [
+        (topic.topic_id, index)
+        for topic, index, _, state in delta.partitions_changed
+        if state.last_known_eligible_leader_replicas == (node_id,)
+        and not state.in_sync_replicas
+        and not state.eligible_leader_replicas
+        and logs.has_all_records(TopicPartition(topic.name, index), topic.topic_id)
+    ]
+
+
 class Reports(Generic[ThingT]):
     """Tells the metadata store of things that have happened to this broker, until the store has them."""
 
@@ -174,7 +190,8 @@ class Reports(Generic[ThingT]):
 
     def add(self, things: Iterable[ThingT]) -> None:
         self._pending.update(dict.fromkeys(things))
-        self._woken.set()
+        if self._pending:
+            self._woken.set()
 
     async def run(self) -> None:
         while True:

@@ -19,6 +19,7 @@ import trio.testing
 from kbroker.metadata.image import BrokerRegistration, ClusterImage, PartitionState, TopicImage
 from kbroker.standing import (
     Reports,
+    given_up_for_nothing,
     is_in_doubt,
     is_known_to_be_alive,
     judge_replicas,
@@ -139,6 +140,27 @@ def test_a_log_that_ends_before_what_a_checkpoint_vouches_for_is_unfit(disk: Dis
         file.truncate(segment.stat().st_size // 2)
     disk.start()
     assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
+
+
+def test_what_a_former_life_gave_up_late_is_noticed_when_it_comes(disk: Disk) -> None:
+    """Its log directory had failed, and is fine now: this life had looked before that was known."""
+    disk.write()
+    disk.restart()
+    before, after = image_of(in_sync_replicas=(NODE,), leader=-1), image_of(**LAST_KNOWN)
+    assert judge_replicas(before, NODE, disk.logs).whole == {}
+
+    def given_up(image: ClusterImage, node_id: int = NODE) -> list[tuple[uuid.UUID, int]]:
+        topic = image.topics["t"]
+        changed = [(topic, 0, before.topics["t"].partitions[0], topic.partitions[0])]
+        delta = cast(Any, SimpleNamespace(after=image, partitions_changed=changed))
+        return given_up_for_nothing(delta, node_id, disk.logs)
+
+    assert given_up(after) == [KEY]
+    assert given_up(after, node_id=2) == []
+    assert given_up(image_of(**LAST_KNOWN | {"in_sync_replicas": (2,), "leader": 2})) == []
+    assert given_up(image_of(**LAST_KNOWN, eligible_leader_replicas=(3,))) == []
+    disk.lose_log()
+    assert given_up(after) == []
 
 
 class BreakingFilesystem(OsFilesystem):

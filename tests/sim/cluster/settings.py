@@ -123,8 +123,8 @@ def draw(generator: random.Random) -> Settings:
         "kbroker.shutdown.timeout.ms": "5000",
         "log.roll.ms": str(choice((15_000, 604_800_000))),
         "log.flush.offset.checkpoint.interval.ms": str(choice((5_000, 60_000))),
-        # A follower that catches up in small steps has several segments that are not synced.
-        "replica.fetch.max.bytes": str(choice((200, 1 << 20))),
+        # A follower may catch up in small steps, but not in so small ones that producers are quicker.
+        "replica.fetch.max.bytes": str(choice((2_000, 1 << 20))),
         # Only internal topics are compacted. (What is compacted cannot be compared byte by byte.)
         "log.cleaner.enable": choice(("true", "false")),
         "log.cleaner.backoff.ms": "1000",

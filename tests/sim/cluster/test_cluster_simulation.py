@@ -9,6 +9,7 @@ import pytest
 from kbroker.handlers import replica_fetch
 from kbroker.metadata.membership import BrokerSession
 from kbroker.replication.leadership import Leadership
+from storage.log_loader import LogLoader
 from tests.sim.cluster.simulation import run_seed
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -51,6 +52,10 @@ def acknowledgements_after_the_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(BrokerSession, "is_secure", lambda self: self.broker_epoch > 0)
 
 
+def logs_that_are_not_cut_at_a_hole(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(LogLoader, "_has_hole_behind", lambda self, index, next_offset: False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "plant",
@@ -58,6 +63,7 @@ def acknowledgements_after_the_lease(patch: pytest.MonkeyPatch) -> None:
         high_watermark_ahead_of_the_in_sync_replicas,
         no_truncation_in_a_new_epoch,
         acknowledgements_after_the_lease,
+        logs_that_are_not_cut_at_a_hole,
     ],
 )
 def test_a_planted_bug_is_found(plant: Plant) -> None:
