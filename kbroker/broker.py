@@ -353,6 +353,7 @@ class Broker:
             await watch_session(
                 session,
                 parts.is_secure,
+                parts.is_in_doubt,
                 self._world,
                 parts.standing_changed,
                 parts.replicas.standing_changed,

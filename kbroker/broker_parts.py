@@ -184,6 +184,7 @@ class BrokerParts:
             registration_timeout_s=config.initial_broker_registration_timeout_ms / 1000,
             monotonic=world.monotonic,
             sleep=world.sleep,
+            on_secure_again=self.replicas.standing_changed,
         )
         return self.session
 

@@ -84,12 +84,16 @@ def is_known_to_be_alive(session: BrokerSession, image: ClusterImage) -> bool:
 
 def is_in_doubt(session: BrokerSession, image: ClusterImage, now: float) -> bool:
     """Whether a broker that is not known to be alive will soon be, or soon learn who leads instead."""
-    return now < session.in_doubt_until and not is_known_to_be_alive(session, image)
+    if is_known_to_be_alive(session, image):
+        return False
+    # With a session it is only the news that is missing.
+    return now < (session.news_due_at if session.is_secure() else session.in_doubt_until)
 
 
 async def watch_session(
     session: BrokerSession,
     is_secure_now: Callable[[], bool],
+    is_in_doubt_now: Callable[[], bool],
     world: World,
     on_change: Callable[[bool], None],
     on_doubt_over: Callable[[], None],
@@ -114,10 +118,10 @@ async def watch_session(
         if is_secure != was_secure or session.broker_epoch != broker_epoch:
             was_secure, broker_epoch = is_secure, session.broker_epoch
             on_change(is_secure)
-        may_be_in_doubt = not is_secure and world.monotonic() < session.in_doubt_until
-        if was_in_doubt and not may_be_in_doubt:
+        in_doubt = is_in_doubt_now()
+        if was_in_doubt and not in_doubt:
             on_doubt_over()
-        was_in_doubt = may_be_in_doubt
+        was_in_doubt = in_doubt
         if is_secure:
             await world.sleep(min(max(session.secure_until - world.monotonic(), 0.001), _LOOK_S))
         else:

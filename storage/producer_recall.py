@@ -12,40 +12,41 @@ from storage.producer_entry import BATCHES_TO_RETAIN, BatchMetadata, ProducerEnt
 from storage.segment_list import SegmentList
 from wire.records import SEQUENCE_MAX, BatchHeader
 
-RECALL_BYTES_MAX = 16 << 20
+RECALL_BYTES_MAX = 8 << 20
 """How far back it looks. Five requests of a producer, at most 1 MiB each by default, lie among those of others."""
+_WINDOW_BYTES = 128 << 10
 
 
 def recall_batches(segments: SegmentList, entry: ProducerEntry, start_offset: int) -> list[BatchMetadata]:
     """The batches that precede what `entry` knows without a gap in their sequences, oldest first.
 
-    `start_offset` is where the log begins. Only headers are read. OSError and LogCorruptError as segments raise them.
+    `start_offset` is where the log begins. Only headers are read, from the end, and no more than it takes. OSError and
+    LogCorruptError as segments raise them.
     """
     found: list[BatchMetadata] = []
-    next_known = entry.batches[0]
+    first_known = entry.batches[0]
     bytes_left = RECALL_BYTES_MAX
-    for segment in reversed(segments.between(start_offset, next_known.first_offset)):
-        wanted = [
-            header
-            for header in segment.batches_before(next_known.first_offset, bytes_left)
-            if _is_of(header, entry) and header.base_offset >= start_offset
-        ]
-        for header in reversed(wanted):
-            batch = BatchMetadata(
-                header.last_sequence,
-                header.last_offset,
-                header.last_offset - header.base_offset,
-                header.max_timestamp,
-            )
-            if not _precedes(batch, next_known):
+    for segment in reversed(segments.between(start_offset, first_known.first_offset)):
+        for window in segment.windows_before(first_known.first_offset, _WINDOW_BYTES):
+            for header in reversed(window):
+                if header.base_offset < start_offset:
+                    return found
+                if not _is_of(header, entry):
+                    continue
+                batch = BatchMetadata(
+                    header.last_sequence,
+                    header.last_offset,
+                    header.last_offset - header.base_offset,
+                    header.max_timestamp,
+                )
+                if not _precedes(batch, found[0] if found else first_known):
+                    return found
+                found.insert(0, batch)
+                if len(found) + len(entry.batches) == BATCHES_TO_RETAIN:
+                    return found
+            bytes_left -= sum([header.size_bytes for header in window])
+            if bytes_left <= 0:
                 return found
-            found.insert(0, batch)
-            if len(found) + len(entry.batches) == BATCHES_TO_RETAIN:
-                return found
-            next_known = batch
-        bytes_left -= segment.size_bytes
-        if bytes_left <= 0:
-            break
     return found
 
 

@@ -546,18 +546,25 @@ class Segment:
         """The batches from somewhere at or before `offset` on."""
         return self._walk_from_index(offset)
 
-    def batches_before(self, offset: int, bytes_max: int) -> Iterator[BatchHeader]:
-        """The batches that end before `offset`, from about `bytes_max` before it on."""
+    def windows_before(self, offset: int, window_bytes: int) -> Iterator[list[BatchHeader]]:
+        """The batches before that of `offset`, from the last ones back, about so many bytes of them at a time."""
         end = self.position_of(offset)
         if end is None:
             end = self.size_bytes
-        start = self.base_offset
-        if end > bytes_max:
-            start = self.offset_index.lookup_position(end - bytes_max).offset
-        for position, header in self._walk_from_index(start):
-            if position >= end:
-                return
-            yield header
+        while end > 0:
+            start = self.base_offset
+            if end > window_bytes:
+                start = self.offset_index.lookup_position(end - window_bytes).offset
+            window: list[BatchHeader] = []
+            window_begins = 0
+            for position, header in self._walk_from_index(start):
+                if position >= end:
+                    break
+                if not window:
+                    window_begins = position
+                window.append(header)
+            yield window
+            end = window_begins
 
     def upper_bound_offset(self, position: int) -> int | None:
         """An offset that no batch before `position` reaches, if the index knows one."""

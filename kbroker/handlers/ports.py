@@ -117,6 +117,11 @@ class LeaderPartition(Protocol):
         """Whether every in-sync replica and the disk hold what this append added; ApiError if that cannot be."""
         ...
 
+    @property
+    def term(self) -> int:
+        """Rises when the replica begins to follow another one: what it has appended as a leader may go."""
+        ...
+
     def may_acknowledge(self, info: AppendInfo, required_acks: int) -> bool:
         """Whether an append may be answered: committed with acks=-1; flushed, where that is due, with acks=1."""
         ...

@@ -106,6 +106,7 @@ class _Append:
     partition: LeaderPartition
     info: AppendInfo
     response: _PartitionResponse
+    term: int
 
     def fail(self, code: ErrorCode) -> None:
         """Take the success back: nobody can say now whether the records will stay."""
@@ -244,7 +245,7 @@ class ProduceHandlers:
             log_append_time_ms=info.log_append_time_ms,
             log_start_offset=info.log_start_offset,
         )
-        appends.append(_Append(partition, info, response))
+        appends.append(_Append(partition, info, response, partition.term))
         return response
 
     def _topic_name(self, topic: _TopicData | _TopicResponse, context: RequestContext) -> str | None:
@@ -393,6 +394,9 @@ def _is_settled(append: _Append, required_acks: int) -> bool:
     if append.response.error_code:
         return True
     try:
+        if append.partition.term != append.term:
+            # It has followed somebody else since, and what stands at these offsets now may be something else.
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return append.partition.may_acknowledge(append.info, required_acks)
     except ApiError as error:
         append.fail(error.code)

@@ -71,7 +71,7 @@ class LaterResponse(ABC):
 
     @abstractmethod
     async def wait(self) -> Response:
-        """Called once, when all requests before it have been answered."""
+        """Called once, as soon as the request has been handled: nothing that happens to it may be missed."""
 
 
 Handler = Callable[[Any, RequestContext], Awaitable[Response | LaterResponse | None]]

@@ -105,11 +105,13 @@ class BrokerSession:
         heartbeat_interval_s: float = 2.0,
         registration_timeout_s: float = 0.0,
         on_lost: Callable[[], None] = lambda: None,
+        on_secure_again: Callable[[], None] = lambda: None,
     ) -> None:
         """``registration.broker_epoch`` is of no account; registering assigns it.
 
         ``registration_timeout_s``: how long to wait for an earlier process's lease, or for the store.
-        ``on_lost`` is called when the lease was lost, before the broker is registered anew.
+        ``on_lost`` is called when the lease was lost, before the broker is registered anew; ``on_secure_again`` when
+        it was renewed too late, or is new.
         """
         self._store = store
         self._registration = registration
@@ -119,6 +121,7 @@ class BrokerSession:
         self._monotonic = monotonic
         self._sleep = sleep
         self._on_lost = on_lost
+        self._on_secure_again = on_secure_again
         self._lease_id = NO_LEASE
         self._key = keys.broker_key(registration.node_id)
         self._mod_revision = ABSENT
@@ -126,7 +129,8 @@ class BrokerSession:
         self._lost_at = -inf
         self.secure_until = -inf
         self.in_doubt_until = -inf
-        """Until when others may not have been elected instead of this broker, or it may not have heard of it."""
+        """Until when, once it is not secure, others may not have been elected yet, or it may not have heard of it."""
+        self.registered_at = -inf
 
     @property
     def registration(self) -> BrokerRegistration:
@@ -192,6 +196,7 @@ class BrokerSession:
                 self._registration = registration
                 self._lease_id = lease_id
                 self._mod_revision = result.revision
+                self.registered_at = self._monotonic()
                 self._prolong(begun)
                 return True
             await self._store.revoke_lease(lease_id)
@@ -210,11 +215,19 @@ class BrokerSession:
     def _prolong(self, begun: float) -> None:
         if self._has_left:
             return
+        is_late = not self.is_secure()
         if self._store.leases_outlive_pauses:
             self.secure_until = self.in_doubt_until = inf
         else:
             self.secure_until = begun + self._session_timeout_s * (1 - _MARGIN)
             self.in_doubt_until = begun + self._session_timeout_s + _DOUBT_S
+        if is_late:
+            self._on_secure_again()
+
+    @property
+    def news_due_at(self) -> float:
+        """When a broker that has registered should know of the cluster as it is since then."""
+        return self.registered_at + self._session_timeout_s + _DOUBT_S
 
     # Staying
 
@@ -262,6 +275,7 @@ class BrokerSession:
         logger.warning("broker %d lost its session and registers anew", self._registration.node_id)
         lease_id, self._lease_id = self._lease_id, NO_LEASE
         self.secure_until = -inf
+        self.in_doubt_until = min(self.in_doubt_until, self._monotonic() + _DOUBT_S)
         self._on_lost()
         self._lost_at = self._monotonic()
         await self._store.revoke_lease(lease_id)

@@ -27,11 +27,10 @@ Rules that the rest relies on:
   ended, its recovery point does not move, and its replica answers its waiters by its own state.
 * Cancelling a waiter cancels nothing here; ``stop`` lets the running sync end and be accounted for.
 
-Followers (several brokers, not built yet) acknowledge a record by fetching behind it. For "in sync" to mean
-"on disk" on every replica, a follower is to ask ``flush`` for what it has appended before it sends its next
-fetch; the leader's high watermark then needs no second notion of progress, and the fetch that waits meanwhile
-gathers more. Readers never wait for the disk: a consumer may see a record that a power failure takes back, as
-with Apache Kafka.
+Followers acknowledge a record by fetching behind it, and "in sync" means "on disk": a follower has what it appended
+synced before it sends its next fetch (``fetcher.py``), so the leader's high watermark needs no second notion of
+progress, and the fetch that waits meanwhile gathers more. Readers never wait for the leader's own disk: a consumer may
+see a record that a power failure takes back, as with Apache Kafka.
 """
 
 from __future__ import annotations

@@ -131,6 +131,8 @@ class Partition:
         self._on_storage_error = on_storage_error
         self._min_in_sync_replicas = 1
         self._refused_batches = RefusedBatches()
+        self.term = 0
+        """Rises when this replica begins to follow another one: what it has appended as a leader may go."""
         self._adopt_log(log)
 
     def _adopt_log(self, log: Log) -> None:
@@ -219,6 +221,7 @@ class Partition:
         ):
             return False
         self.leader_epoch, self.leader = state.leader_epoch, state.leader
+        self.term += 1
         self.state = ReplicaState.FOLLOWER
         self.leadership.settle()
         self._notify()
@@ -339,18 +342,28 @@ class Partition:
         self.ensure_leader()
         # "Not enough replicas" says that nothing was appended. Of a retry of what was it would be a lie, upon which a
         # producer may send it anew under other sequence numbers. (Kafka says so all the same.)
+        now = self._standing.monotonic()
+        if self._refused_batches:
+            self._refused_batches.check(records, now)
         try:
-            if required_acks == -1 and not self._has_enough_in_sync and not self.log.is_retry(records):
+            if required_acks == -1 and not self._has_enough_in_sync and not self._is_retry(records):
                 self._check_enough_in_sync()
             info = self._append(records, origin, transaction_version, verification_guard)
         except ApiError as error:
-            raise self._refused_batches.refused(records, error, self._standing.monotonic()) from error
-        if self._refused_batches:
+            self._refused_batches.note(records, error, now)
+            raise
+        if self._refused_batches and not info.is_duplicate:
             self._refused_batches.appended(records)
         # A retry too has to wait until what was appended the first time is on the disk.
         if required_acks == -1 and self.log.recovery_point <= info.last_offset:
             self.request_sync()
         return info
+
+    def _is_retry(self, records: bytearray | memoryview) -> bool:
+        try:
+            return self.log.is_retry(records)
+        except StorageError as error:
+            raise self._storage_failure(error) from error
 
     def _append(
         self,
@@ -506,7 +519,7 @@ class Partition:
             self._propose_one(follower)
         if offset != before:
             self._advance_high_watermark()
-            if before < self.leadership.epoch_start_offset and self.commit_progress.waiter_count:
+            if before < self.log.high_watermark and self.commit_progress.waiter_count:
                 # What earlier leaders had committed, and somebody sent again, is now on this disk as well.
                 self.commit_progress.notify(self.committed_offset)
         if log_start_offset != start_before:

@@ -42,40 +42,42 @@ class RefusedBatches:
     def clear(self) -> None:
         self._refusals.clear()
 
-    def refused(self, records: bytearray | memoryview, error: ApiError, now: float) -> ApiError:
-        """What to answer to an append that failed with ``error``; ``now`` is in monotonic seconds."""
+    def check(self, records: bytearray | memoryview, now: float) -> None:
+        """ApiError for what comes behind a refused batch; ``now`` is in monotonic seconds.
+
+        Before the log is asked: of a producer that it does not know it would take any batch as the first.
+        """
+        header = _header_of(records)
+        before = None if header is None else self._refusals.get(header.producer_id)
+        if header is None or before is None:
+            return
+        if now >= before.expires_at or header.producer_epoch > before.producer_epoch:
+            del self._refusals[header.producer_id]
+        elif header.producer_epoch == before.producer_epoch and header.base_sequence > before.sequence:
+            raise ApiError(before.code, "a batch that comes before this one was refused")
+
+    def note(self, records: bytearray | memoryview, error: ApiError, now: float) -> None:
+        """An append has failed with ``error``."""
+        if error.code not in _PASSING:
+            return
         header = _header_of(records)
         if header is None or header.producer_id < 0 or header.base_sequence < 0:
-            return error
-        if error.code in _PASSING:
-            self._note(header, error.code, now)
-        elif error.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
-            before = self._refusals.get(header.producer_id)
-            if (
-                before is not None
-                and now < before.expires_at
-                and header.producer_epoch == before.producer_epoch
-                and header.base_sequence > before.sequence
-            ):
-                return ApiError(before.code, "a batch that comes before this one was refused")
-        return error
-
-    def appended(self, records: bytearray | memoryview) -> None:
-        """The producer goes on."""
-        header = _header_of(records)
-        if header is not None:
-            self._refusals.pop(header.producer_id, None)
-
-    def _note(self, header: BatchHeader, code: ErrorCode, now: float) -> None:
+            return
         before = self._refusals.pop(header.producer_id, None)
         sequence = header.base_sequence
         if before is not None and before.producer_epoch == header.producer_epoch:
             sequence = min(sequence, before.sequence)
         self._refusals[header.producer_id] = _Refusal(
-            header.producer_epoch, sequence, code, now + REMEMBERED_S
+            header.producer_epoch, sequence, error.code, now + REMEMBERED_S
         )
         if len(self._refusals) > PRODUCERS_MAX:
             self._refusals.popitem(last=False)
+
+    def appended(self, records: bytearray | memoryview) -> None:
+        """The producer goes on: with the batch that was refused, or another epoch. (Not called for a duplicate.)"""
+        header = _header_of(records)
+        if header is not None:
+            self._refusals.pop(header.producer_id, None)
 
 
 def _header_of(records: bytearray | memoryview) -> BatchHeader | None:

@@ -25,7 +25,8 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from dataclasses import dataclass
+from typing import cast
 
 import trio
 
@@ -47,11 +48,12 @@ _UNANSWERED_MAX = 16
 any number if it does not care for their order."""
 
 
-class _Unanswered(NamedTuple):
-    """A request that was handled, and whose response is not sent yet."""
+@dataclass(slots=True, eq=False)
+class _Unanswered:
+    """A request that was handled, and whose response is not sent yet; None: it is waited for."""
 
     header: RequestHeader
-    response: Response | LaterResponse
+    response: Response | None
 
 
 class ClientConnection:
@@ -88,6 +90,7 @@ class ClientConnection:
         self._is_waiting_for_handler = False
         self._unanswered: deque[_Unanswered] = deque()
         self._answered = trio.lowlevel.ParkingLot()
+        self._is_sending = False
         self._stopping = False
 
     async def serve(self) -> None:
@@ -97,6 +100,7 @@ class ClientConnection:
                 async with trio.open_nursery() as nursery:
                     with self._reading, self._failure_is_logged():
                         await self._serve_requests(nursery)
+                    self._release()
         finally:
             self._release()
             self._connection.close()
@@ -111,8 +115,7 @@ class ClientConnection:
                     await self._answered.park()
                 response = await self._handle(header, request)
                 if self._unanswered or isinstance(response, LaterResponse):
-                    if response is not None:
-                        self._answer_later(_Unanswered(header, response), nursery)
+                    self._answer_later(header, response, nursery)
                 elif response is not None:
                     await self._send(header, response)
             finally:
@@ -124,27 +127,43 @@ class ClientConnection:
         last = self._unanswered[-1].header
         return last.request_api_key == header.request_api_key and len(self._unanswered) < _UNANSWERED_MAX
 
-    def _answer_later(self, answer: _Unanswered, nursery: trio.Nursery) -> None:
-        self._unanswered.append(answer)
-        if len(self._unanswered) == 1:
-            nursery.start_soon(self._answer_in_order)
+    def _answer_later(
+        self, header: RequestHeader, response: Response | LaterResponse | None, nursery: trio.Nursery
+    ) -> None:
+        if isinstance(response, LaterResponse):
+            answer = _Unanswered(header, None)
+            self._unanswered.append(answer)
+            # Each has a task of its own, though they are sent in order: what is true of the first may take long, and
+            # meanwhile what the others wait for may come and go.
+            nursery.start_soon(self._settle, answer, response)
+        elif response is not None:
+            self._unanswered.append(_Unanswered(header, response))
 
-    async def _answer_in_order(self) -> None:
-        """Send what is unanswered until nothing is. Its own task; there is one at a time."""
+    async def _settle(self, answer: _Unanswered, later: LaterResponse) -> None:
+        is_well = False
         try:
             with self._failure_is_logged():
-                while self._unanswered:
-                    header, response = self._unanswered[0]
-                    if isinstance(response, LaterResponse):
-                        response = await response.wait()
-                        self.last_active = self._world.monotonic()
-                    # Still the first: who comes meanwhile must not go before it.
-                    await self._send(header, response)
-                    self._unanswered.popleft()
-                    self._answered.unpark_all()
+                answer.response = await later.wait()
+                self.last_active = self._world.monotonic()
+                await self._send_in_turn()
+                is_well = True
         finally:
-            if self._unanswered:
+            if not is_well:
                 self.scope.cancel()
+
+    async def _send_in_turn(self) -> None:
+        """Send the responses that are there and have none missing before them; one task at a time does."""
+        if self._is_sending:
+            return
+        self._is_sending = True
+        try:
+            while self._unanswered and (response := self._unanswered[0].response) is not None:
+                # Still the first: who comes meanwhile must not go before it.
+                await self._send(self._unanswered[0].header, response)
+                self._unanswered.popleft()
+                self._answered.unpark_all()
+        finally:
+            self._is_sending = False
 
     @contextmanager
     def _failure_is_logged(self) -> Iterator[None]:
@@ -152,6 +171,7 @@ class ClientConnection:
             yield
         except ConnectionLost as error:
             logger.debug("connection %s was lost: %s", self.connection_id, error)
+            self.scope.cancel()
         except ProtocolError as error:
             logger.warning("connection %s is closed: %s", self.connection_id, error)
         except Exception:
@@ -161,7 +181,7 @@ class ClientConnection:
     def is_waiting_for_handler(self) -> bool:
         """Whether its silence is the broker's doing."""
         if self._unanswered:
-            return isinstance(self._unanswered[0].response, LaterResponse)
+            return self._unanswered[0].response is None
         return self._is_waiting_for_handler
 
     @property

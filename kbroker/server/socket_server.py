@@ -194,9 +194,9 @@ class SocketServer:
                     connection.scope.cancel()
 
     def _silence_max_s(self, connection: ClientConnection) -> float:
-        if connection.is_waiting_for_handler:
-            return math.inf
         if connection.is_holding_half_a_request and self._memory.is_contended:
             return _HALF_A_REQUEST_SILENCE_MAX_S
+        if connection.is_waiting_for_handler:
+            return math.inf
         idle_ms_max = self._limits.connection_idle_ms_max
         return math.inf if idle_ms_max < 0 else idle_ms_max / 1000

@@ -244,6 +244,7 @@ class Session:
 
     secure_until: float = 10.0
     in_doubt_until: float = 0.0
+    news_due_at: float = 0.0
     broker_epoch: int = 1
     registration: object = field(default_factory=lambda: SimpleNamespace(node_id=NODE))
 
@@ -268,6 +269,7 @@ async def test_a_session_that_is_not_renewed_is_told_in_time_and_so_is_its_retur
         watch_session,
         session,
         session.is_secure,
+        lambda: False,
         Time(),
         lambda secure: told.append((round(trio.current_time() - began, 1), secure)),
         lambda: None,
@@ -284,7 +286,9 @@ async def test_a_session_lost_and_had_again_within_one_look_is_told(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     session, told = Session(secure_until=trio.current_time() + 1000), []
-    nursery.start_soon(watch_session, session, session.is_secure, Time(), told.append, lambda: None)
+    nursery.start_soon(
+        watch_session, session, session.is_secure, lambda: False, Time(), told.append, lambda: None
+    )
     await trio.sleep(5.5)
     session.broker_epoch = 2
     await trio.sleep(1.5)
@@ -305,7 +309,7 @@ async def test_a_broker_that_registered_anew_leads_when_its_image_holds_that_reg
     def is_secure() -> bool:
         return is_known_to_be_alive(cast(Any, session), image)
 
-    nursery.start_soon(watch_session, session, is_secure, Time(), told.append, lambda: None)
+    nursery.start_soon(watch_session, session, is_secure, lambda: False, Time(), told.append, lambda: None)
     await trio.sleep(5.5)
     assert is_secure()
     session.broker_epoch = 2  # lost, and had again at once
@@ -336,6 +340,7 @@ async def test_it_is_in_doubt_who_leads_until_others_can_have_been_elected(
         watch_session,
         session,
         session.is_secure,
+        may_be_told_soon,
         Time(),
         told.append,
         lambda: told.append(round(trio.current_time() - began, 1)),
@@ -348,8 +353,14 @@ async def test_it_is_in_doubt_who_leads_until_others_can_have_been_elected(
     assert (may_be_told_soon(), told) == (False, [False, 12.0])
     await trio.sleep(10)
     assert told == [False, 12.0]
-    session.broker_epoch, session.secure_until, session.in_doubt_until = 2, began + 40, began + 42
+    session.broker_epoch, session.secure_until, session.in_doubt_until = 2, began + 400, began + 402
+    session.news_due_at = trio.current_time() + 12
     assert may_be_told_soon(), "registered anew, and the image does not have it yet"
+    await trio.sleep(11.9)
+    assert may_be_told_soon()
+    await trio.sleep(0.2)
+    assert not may_be_told_soon(), "however often the session is renewed"
+    session.news_due_at = trio.current_time() + 12
     image = registered_as(2)
     assert not may_be_told_soon()
 

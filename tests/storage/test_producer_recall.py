@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from storage import producer_recall
 from storage.log_append import AppendInfo
 from storage.log_config import LogConfig
+from storage.segment import Segment
 from tests.storage.support import LogHarness, batch, replicated
 from wire.errors import ApiError, ErrorCode
+from wire.records import BatchHeader
 
 PRODUCER, OTHER = 7, 8
 
@@ -86,13 +89,35 @@ def test_what_was_sent_in_another_epoch_is_not_taken_for_a_batch_of_this_one(har
     assert caught.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
+def test_it_reads_no_more_than_it_takes(harness: LogHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in range(200):
+        send(harness, 2 * other, producer_id=OTHER)
+    for number in range(6):
+        send(harness, 2 * number)
+    harness.reopen_cleanly()
+    monkeypatch.setattr(producer_recall, "_WINDOW_BYTES", 1_000)
+    looked_at: list[BatchHeader] = []
+    windows = Segment.windows_before
+
+    def counted(segment: Segment, offset: int, window_bytes: int) -> Iterator[list[BatchHeader]]:
+        for window in windows(segment, offset, window_bytes):
+            looked_at.extend(window)
+            yield window
+
+    monkeypatch.setattr(Segment, "windows_before", counted)
+    assert send(harness, 2).is_duplicate
+    assert len(looked_at) < 20
+
+
 def test_it_does_not_look_for_ever(harness: LogHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         send(harness, 2 * number)
         for other in range(10):
             send(harness, 20 * number + 2 * other, producer_id=OTHER)
     harness.reopen_cleanly()
-    monkeypatch.setattr(producer_recall, "RECALL_BYTES_MAX", 3_000)  # eleven batches are some 2,000 bytes
+    # Eleven batches are some 2,000 bytes.
+    monkeypatch.setattr(producer_recall, "RECALL_BYTES_MAX", 3_000)
+    monkeypatch.setattr(producer_recall, "_WINDOW_BYTES", 500)
     assert send(harness, 4).is_duplicate
     with pytest.raises(ApiError):
         send(harness, 2)

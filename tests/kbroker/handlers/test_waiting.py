@@ -209,6 +209,24 @@ async def test_a_produce_that_waits_when_its_topic_is_deleted_is_answered(
         setting.replicas.remove_topic("t")
 
 
+async def test_what_was_truncated_is_not_acknowledged_though_something_else_stands_in_its_place(
+    setting: Setting, nursery: trio.Nursery
+) -> None:
+    """It was appended, another broker led for a while and had it cut, and then this one again."""
+    asked = Asked(nursery, lambda: setting.produce(timeout_ms=60_000))
+    await wait_all_tasks_blocked()
+    # All of it within one turn of the scheduler: nobody who waits has had a look.
+    setting.apply(State(leader=2, leader_epoch=1))
+    partition = setting.replicas.get("t", 0)
+    assert partition is not None
+    partition.log.truncate_to(0)
+    setting.apply(State(leader_epoch=2, in_sync_replicas=(1,)))
+    setting.partition.append_as_leader(batch(b"another"), required_acks=1)
+    assert setting.partition.high_watermark == 1
+    await wait_all_tasks_blocked()
+    assert asked.answer == [(ErrorCode.NOT_LEADER_OR_FOLLOWER, -1)]
+
+
 class Asked:
     """A request under way, and its answer when it has one."""
 

@@ -10,6 +10,7 @@ import pytest
 from kbroker.replication import refused_batches
 from kbroker.replication.partition import Partition
 from kbroker.replication.refused_batches import RefusedBatches
+from storage.errors import StorageError
 from tests.kbroker.replication.slow_disk import SlowDisk, State
 from tests.running_broker import batch
 from wire.errors import ApiError, ErrorCode
@@ -91,27 +92,71 @@ def test_a_new_leader_knows_of_no_refusals(producing: Producing) -> None:
     assert producing.send(2) is OUT_OF_ORDER
 
 
+def test_what_is_behind_a_producers_very_first_batch_is_refused_as_well(producing: Producing) -> None:
+    """A log that knows nothing of a producer takes any batch as its first."""
+    producing.in_sync(1)
+    assert producing.send(0) is REFUSED
+    producing.in_sync(2)
+    assert producing.send(1) is REFUSED
+    assert [producing.send(0), producing.send(1)] == [ErrorCode.NONE] * 2
+
+
+def test_a_retry_of_what_was_appended_does_not_end_a_refusal(producing: Producing) -> None:
+    assert producing.send(0) is ErrorCode.NONE
+    producing.in_sync(1)
+    assert producing.send(1) is REFUSED
+    assert producing.send(0) is ErrorCode.NONE
+    producing.in_sync(2)
+    assert producing.send(0) is ErrorCode.NONE
+    assert producing.send(2) is REFUSED
+    assert [producing.send(1), producing.send(2)] == [ErrorCode.NONE] * 2
+
+
+def test_a_disk_that_fails_when_a_retry_is_looked_up_is_a_storage_error(
+    producing: Producing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(records: object) -> bool:
+        raise StorageError("/data", "cannot read", OSError(5, "Input/output error"))
+
+    producing.in_sync(1)
+    monkeypatch.setattr(producing.partition.log, "is_retry", fail, raising=False)
+    assert producing.send(0) is ErrorCode.KAFKA_STORAGE_ERROR
+
+
 def test_refusals_are_forgotten_in_time_and_in_number() -> None:
     refusals = RefusedBatches()
 
-    def tell(producer_id: int, sequence: int, code: ErrorCode, now: float) -> ErrorCode:
-        records = batch(b"x", producer_id=producer_id, producer_epoch=0, base_sequence=sequence)
-        return refusals.refused(records, ApiError(code), now).code
+    def refused(producer_id: int, sequence: int, code: ErrorCode, now: float) -> None:
+        refusals.note(records_of(producer_id, sequence), ApiError(code), now)
+
+    def told(producer_id: int, sequence: int, now: float) -> ErrorCode:
+        try:
+            refusals.check(records_of(producer_id, sequence), now)
+        except ApiError as error:
+            return error.code
+        return ErrorCode.NONE
 
     for code in (REFUSED, ErrorCode.KAFKA_STORAGE_ERROR):
-        assert tell(7, 4, code, 100.0) is code
-        assert tell(7, 5, OUT_OF_ORDER, 100.0 + refused_batches.REMEMBERED_S - 1) is code
-    assert tell(7, 3, OUT_OF_ORDER, 101.0) is OUT_OF_ORDER
-    assert tell(7, 5, OUT_OF_ORDER, 100.0 + refused_batches.REMEMBERED_S) is OUT_OF_ORDER
-    assert tell(9, 5, ErrorCode.NOT_LEADER_OR_FOLLOWER, 1.0) is ErrorCode.NOT_LEADER_OR_FOLLOWER
+        refused(7, 4, code, 100.0)
+        assert told(7, 5, 100.0 + refused_batches.REMEMBERED_S - 1) is code
+    assert [told(7, 3, 101.0), told(7, 4, 101.0), told(8, 5, 101.0)] == [ErrorCode.NONE] * 3
+    assert told(7, 5, 100.0 + refused_batches.REMEMBERED_S) is ErrorCode.NONE
+    assert len(refusals) == 0
+    refused(9, 5, ErrorCode.NOT_LEADER_OR_FOLLOWER, 1.0)
+    assert len(refusals) == 0
     for producer_id in range(refused_batches.PRODUCERS_MAX + 10):
-        tell(producer_id, 0, REFUSED, 200.0)
+        refused(producer_id, 0, REFUSED, 200.0)
     assert len(refusals) == refused_batches.PRODUCERS_MAX
+
+
+def records_of(producer_id: int, sequence: int) -> bytearray:
+    return batch(b"x", producer_id=producer_id, producer_epoch=0, base_sequence=sequence)
 
 
 def test_what_cannot_be_read_is_nobodys() -> None:
     refusals = RefusedBatches()
-    error = ApiError(REFUSED)
-    assert refusals.refused(bytearray(b"x"), error, 0.0) is error
-    assert refusals.refused(batch(b"x"), error, 0.0) is error
+    for records in (bytearray(b"x"), batch(b"x")):
+        refusals.note(records, ApiError(REFUSED), 0.0)
+        refusals.check(records, 0.0)
+        refusals.appended(records)
     assert len(refusals) == 0

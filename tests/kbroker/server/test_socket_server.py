@@ -18,7 +18,7 @@ from kbroker.handlers.api_versions import ApiVersionsHandlers
 from kbroker.handlers.table import HandlerTable, LaterResponse, RequestContext, handles
 from kbroker.server.socket_server import ListenerBinding, ServerLimits, SocketServer
 from kbroker.world import ConnectionLost, World
-from tests.memory_network import MemoryNetwork
+from tests.memory_network import MemoryConnection, MemoryNetwork
 from wire.errors import ApiError, ErrorCode
 from wire.headers import encode_request
 from wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
@@ -123,8 +123,10 @@ class Later(LaterResponse):
         self.number = number
         self.fails = False
         self.may_go = trio.Event()
+        self.is_waited_for = False
 
     async def wait(self) -> HeartbeatResponse:
+        self.is_waited_for = True
         await self.may_go.wait()
         if self.fails:
             raise RuntimeError("it fails")
@@ -182,6 +184,39 @@ async def test_while_one_waits_the_next_of_its_kind_is_handled_and_answers_keep_
         await connection.heartbeats(3)
         connection.handled[2].may_go.set()
         assert await connection.answer() == 3
+
+
+async def test_each_is_waited_for_from_the_start_and_not_when_its_turn_comes() -> None:
+    """What is true of it may pass meanwhile."""
+    async with pipelining() as connection:
+        await connection.heartbeats(0, 1)
+        assert [later.is_waited_for for later in connection.handled] == [True, True]
+        for later in reversed(connection.handled):
+            later.may_go.set()
+            await wait_all_tasks_blocked()
+        assert [await connection.answer() for _ in range(2)] == [0, 1]
+
+
+async def test_a_client_that_does_not_read_its_answer_is_idle(autojump_clock: MockClock) -> None:
+    async with pipelining(connection_idle_ms_max=10_000) as connection:
+        sent = MemoryConnection.send
+        blocked = trio.Event()
+
+        async def never(self: MemoryConnection, parts: object) -> None:
+            await blocked.wait()
+
+        MemoryConnection.send = never  # type: ignore[method-assign, assignment]
+        try:
+            # By hand: the client's own side of the network must still send.
+            await sent(
+                cast(Any, connection.client._connection), [frame(HeartbeatRequest(generation_id=0), 4, 100)]
+            )
+            await wait_all_tasks_blocked()
+            connection.handled[0].may_go.set()
+            await trio.sleep(60)
+        finally:
+            MemoryConnection.send = sent  # type: ignore[method-assign]
+        assert await is_closed(connection.client)
 
 
 async def test_another_kind_of_request_is_held_back_until_everything_before_it_is_answered() -> None:
