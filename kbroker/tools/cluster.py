@@ -6,14 +6,16 @@ where any will do, until ``default.api.timeout.ms`` is over.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import trio
 
-from kbroker.client import BrokerClient
+from kbroker.client import BrokerClient, RequestNotSent
 from kbroker.world import Address, ConnectionLost, Network
 from wire.errors import ApiError, ErrorCode
+from wire.messages import API_KEYS
 from wire.messages.groups import FindCoordinatorRequest, FindCoordinatorResponse
 from wire.messages.metadata import MetadataRequest, MetadataResponse
 from wire.schema import Message, Request
@@ -47,8 +49,9 @@ class Cluster:
         self, network: Network, bootstrap_servers: str, properties: Mapping[str, str] | None = None
     ) -> None:
         """``bootstrap_servers``: HOST:PORT,...; ``properties`` are those of a client. ValueError if malformed."""
-        properties = properties or {}
+        self._properties = properties = properties or {}
         self._network = network
+        self._bootstrap_servers = bootstrap_servers
         self._bootstrap = [parse_address(text) for text in bootstrap_servers.split(",") if text.strip()]
         if not self._bootstrap:
             raise ValueError("No resolvable bootstrap urls given in bootstrap.servers")
@@ -66,6 +69,12 @@ class Cluster:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
+
+    def another(self) -> Cluster:
+        """The same cluster over connections of its own: for what must not wait behind this one's requests."""
+        other = Cluster(self._network, self._bootstrap_servers, self._properties)
+        other.brokers, other.controller_id = self.brokers, self.controller_id
+        return other
 
     async def connect(self) -> None:
         """Find a broker that answers, and from it all others."""
@@ -91,21 +100,82 @@ class Cluster:
         """Ask one broker. BROKER_NOT_AVAILABLE if the cluster does not know it."""
 
         async def attempt() -> ResponseT:
-            broker = self.brokers.get(node_id)
-            if broker is None:
-                await self.metadata([])
-                broker = self.brokers.get(node_id)
-            if broker is None:
-                raise ApiError(ErrorCode.BROKER_NOT_AVAILABLE, f"broker {node_id} is not known")
-            return await self._ask(Address(broker.host, broker.port), request, response_class)
+            return await self.once(node_id, request, response_class)
 
         return await self.retrying(attempt)
 
-    async def controller(self, request: Request, response_class: type[ResponseT]) -> ResponseT:
-        """Ask the broker that Metadata calls the controller (in KRaft any broker, which forwards)."""
-        if self.controller_id not in self.brokers:
-            return await self.any(request, response_class)
-        return await self.broker(self.controller_id, request, response_class)
+    async def once(
+        self,
+        node_id: int,
+        request: Request,
+        response_class: type[ResponseT],
+        *,
+        timeout_s: float | None = None,
+        version_max: int | None = None,
+    ) -> ResponseT:
+        """Ask one broker, a single time.
+
+        ConnectionLost (RequestNotSent if the broker cannot have seen it), ApiError BROKER_NOT_AVAILABLE.
+        """
+        (response,) = await self.once_all(
+            node_id, [request], response_class, timeout_s=timeout_s, version_max=version_max
+        )
+        return response
+
+    async def once_all(
+        self,
+        node_id: int,
+        requests: Sequence[Request],
+        response_class: type[ResponseT],
+        *,
+        timeout_s: float | None = None,
+        version_max: int | None = None,
+    ) -> list[ResponseT]:
+        """Ask one broker several things of one kind without waiting in between, a single time; see ``once``."""
+        address = await self._address(node_id)
+        return await self._ask_all(
+            address, requests, response_class, timeout_s=timeout_s, version_max=version_max
+        )
+
+    async def tell(self, node_id: int, request: Request) -> None:
+        """Send what one broker does not answer (Produce with acks=0). ConnectionLost."""
+        address = await self._address(node_id)
+        try:
+            with trio.fail_after(self.request_timeout_s):
+                connection = await self._connection(address)
+                await connection.send(request, version=connection.best_version(type(request)))
+        except trio.TooSlowError:
+            self._drop(address)
+            raise ConnectionLost(
+                f"{address} did not take a request in {self.request_timeout_s:g} s"
+            ) from None
+        except BaseException:
+            self._drop(address)
+            raise
+
+    async def controller(
+        self,
+        request: Request,
+        response_class: type[ResponseT],
+        *,
+        errors: Callable[[ResponseT], Iterable[int]] = lambda response: (),
+    ) -> ResponseT:
+        """Ask the broker that Metadata calls the controller (in KRaft any broker, which forwards).
+
+        Asked again while NOT_CONTROLLER is among the response's ``errors``.
+        """
+
+        async def attempt() -> ResponseT:
+            if self.controller_id not in self.brokers:
+                response = await self.any(request, response_class)
+            else:
+                response = await self.once(self.controller_id, request, response_class)
+            if ErrorCode.NOT_CONTROLLER in errors(response):
+                await self.metadata([])
+                raise ApiError(ErrorCode.NOT_CONTROLLER)
+            return response
+
+        return await self.retrying(attempt)
 
     async def coordinator(self, key: str, key_type: int = GROUP) -> int:
         """The node id of a group's or a transactional id's coordinator."""
@@ -164,13 +234,15 @@ class Cluster:
 
         return await self.retrying(attempt)
 
-    async def retrying(self, attempt: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    async def retrying(
+        self, attempt: Callable[[], Awaitable[ResultT]], *, timeout_s: float | None = None
+    ) -> ResultT:
         """Do it again while it fails with what may pass; then the last error, or NotReachable.
 
         Of nested calls the outermost one's time counts.
         """
         error: Exception | None = None
-        with trio.move_on_after(self.timeout_s):
+        with trio.move_on_after(self.timeout_s if timeout_s is None else timeout_s):
             while True:
                 try:
                     return await attempt()
@@ -197,20 +269,48 @@ class Cluster:
     async def _connection(self, address: Address) -> BrokerClient:
         connection = self._connections.get(address)
         if connection is None:
-            connection = await BrokerClient.connect(
-                self._network, address.host, address.port, client_id=self.client_id
-            )
+            try:
+                connection = await BrokerClient.connect(
+                    self._network, address.host, address.port, client_id=self.client_id
+                )
+            except ConnectionLost as error:
+                raise RequestNotSent(str(error)) from error
             self._connections[address] = connection
         return connection
 
+    async def _address(self, node_id: int) -> Address:
+        broker = self.brokers.get(node_id)
+        if broker is None:
+            await self.metadata([])
+            broker = self.brokers.get(node_id)
+        if broker is None:
+            raise ApiError(ErrorCode.BROKER_NOT_AVAILABLE, f"broker {node_id} is not known")
+        return Address(broker.host, broker.port)
+
     async def _ask(self, address: Address, request: Request, response_class: type[ResponseT]) -> ResponseT:
+        (response,) = await self._ask_all(address, [request], response_class)
+        return response
+
+    async def _ask_all(
+        self,
+        address: Address,
+        requests: Sequence[Request],
+        response_class: type[ResponseT],
+        *,
+        timeout_s: float | None = None,
+        version_max: int | None = None,
+    ) -> list[ResponseT]:
+        timeout_s = timeout_s or self.request_timeout_s
         try:
-            with trio.fail_after(self.request_timeout_s):
+            with trio.fail_after(timeout_s):
                 connection = await self._connection(address)
-                return await connection.request(request, response_class)
+                version = _best_version(connection, type(requests[0]))
+                if version_max is not None:
+                    version = min(version, version_max)
+                return await connection.request_all(requests, response_class, version=version)
         except trio.TooSlowError:
             self._drop(address)
-            raise ConnectionLost(f"{address} did not answer in {self.request_timeout_s:g} s") from None
+            raise ConnectionLost(f"{address} did not answer in {timeout_s:g} s") from None
         except BaseException as error:
             if not isinstance(error, ApiError):
                 self._drop(address)
@@ -232,3 +332,11 @@ def parse_address(text: str) -> Address:
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise ValueError(f"Invalid url in bootstrap.servers: {text.strip()}")
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _best_version(connection: BrokerClient, request_class: type[Request]) -> int:
+    """As the connection's own, but what is not served is told in the words of Kafka's clients."""
+    if connection.serves(request_class.api_key) is None:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", API_KEYS[request_class.api_key].name).upper()
+        raise ApiError(ErrorCode.UNSUPPORTED_VERSION, f"The node does not support {name}")
+    return connection.best_version(request_class)

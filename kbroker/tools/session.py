@@ -6,6 +6,7 @@ errors on standard output ("Error while executing topic command : ..."), which i
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
@@ -14,16 +15,16 @@ from typing import NoReturn
 import trio
 
 from kbroker.tools.cluster import Cluster
+from kbroker.tools.failures import CommandError as CommandError
 from kbroker.world import ConnectionLost, OsNetwork
 from wire.errors import ApiError, ProtocolError
 
 
-class CommandError(Exception):
-    """The command cannot do what it was told; the message is for the user."""
-
-
 def run(
-    main: Callable[[], Awaitable[None]], *, failed: Callable[[str], str] = lambda reason: reason
+    main: Callable[[], Awaitable[None]],
+    *,
+    failed: Callable[[str], str] = lambda reason: reason,
+    to_stderr: bool = False,
 ) -> NoReturn:
     """Run a command to its end and leave the process: 0, or 1 after printing ``failed(reason)``.
 
@@ -33,17 +34,18 @@ def run(
     try:
         trio.run(main)
     except BaseException as error:
-        code = _exit_code(error, failed)
+        code = _exit_code(error, failed, to_stderr)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        pass
+        # What is left in the buffer would be tried again at the interpreter's end, and complained about.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
-def _exit_code(error: BaseException, failed: Callable[[str], str]) -> int:
+def _exit_code(error: BaseException, failed: Callable[[str], str], to_stderr: bool) -> int:
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        return _exit_code(error.exceptions[0], failed)
+        return _exit_code(error.exceptions[0], failed, to_stderr)
     if isinstance(error, KeyboardInterrupt):
         return 130
     if isinstance(error, BrokenPipeError):
@@ -51,14 +53,16 @@ def _exit_code(error: BaseException, failed: Callable[[str], str]) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, (CommandError, ApiError, ConnectionLost, ProtocolError, OSError, ValueError)):
-        print(failed(_reason(error)))
+        print(failed(_reason(error)), file=sys.stderr if to_stderr else sys.stdout)
         return 1
     raise error
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, ApiError):
-        return error.message or error.code.description
+        from kbroker.tools.java_errors import java_message  # only where something went wrong
+
+        return java_message(error)
     return str(error)
 
 
