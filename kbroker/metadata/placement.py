@@ -35,13 +35,14 @@ def _check_replication_factor(replication_factor: int, deal: _Deal) -> None:
     if deal.unfenced_count == 0:
         raise ApiError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
-            "No broker can take partitions now: all are fenced or in controlled shutdown.",
+            f"Unable to replicate the partition {replication_factor} time(s): "
+            "All brokers are currently fenced or in controlled shutdown.",
         )
     if replication_factor > deal.broker_count:
         raise ApiError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
-            f"Replication factor {replication_factor} is larger than the number of brokers registered, "
-            f"{deal.broker_count}.",
+            f"Unable to replicate the partition {replication_factor} time(s): The target replication factor of "
+            f"{replication_factor} cannot be reached because only {deal.broker_count} broker(s) are registered.",
         )
 
 

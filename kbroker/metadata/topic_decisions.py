@@ -33,7 +33,7 @@ def check_new_topic_name(image: ClusterImage, name: str) -> None:
     """INVALID_TOPIC_EXCEPTION for an illegal or a colliding name, TOPIC_ALREADY_EXISTS if it is taken."""
     validate_topic_name(name)
     if name in image.topics:
-        raise ApiError(ErrorCode.TOPIC_ALREADY_EXISTS, f"There is a topic '{name}' already.")
+        raise ApiError(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
     other = image.colliding_topic(name)
     if other is not None:
         raise collision_error(name, other.name)
@@ -72,12 +72,12 @@ def decide_partitions(
     if topic.replication_factor < USE_DEFAULT or topic.replication_factor == 0:
         raise ApiError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
-            "The replication factor must be positive, or -1 for the default.",
+            "Replication factor must be larger than 0, or -1 to use the default value.",
         )
     if topic.num_partitions < USE_DEFAULT or topic.num_partitions == 0:
         raise ApiError(
             ErrorCode.INVALID_PARTITIONS,
-            "The number of partitions must be positive, or -1 for the default.",
+            "Number of partitions was set to an invalid non-positive value.",
         )
     partition_count = default_partition_count if topic.num_partitions == USE_DEFAULT else topic.num_partitions
     replication_factor = (
@@ -165,7 +165,9 @@ def decide_more_partitions(
     if count <= present:
         raise ApiError(
             ErrorCode.INVALID_PARTITIONS,
-            f"Topic '{name}' has {present} partition(s); {count} is not more.",
+            f"Topic already has {present} partition(s)."
+            if count == present
+            else f"The topic {name} currently has {present} partition(s); {count} would not be an increase.",
         )
     additional = count - present
     if assignments is not None and len(assignments) != additional:
