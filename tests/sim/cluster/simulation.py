@@ -60,7 +60,7 @@ class Simulation:
     def __init__(self, seed: int, *, verbose: bool = False, faults: bool = True) -> None:
         self.seed = seed
         self.verbose = verbose
-        self.settings = draws.draw(random.Random(f"{seed} settings"))
+        self.settings = settings_of(seed)
         if not faults:
             self.settings = replace(self.settings, faults={})
         self.coverage = Coverage()
@@ -234,6 +234,10 @@ def _may_be_taken_back(operation: Operation, until: float) -> bool:
     if isinstance(operation, Assigned):
         return operation.at <= until or operation.group is not None
     return isinstance(operation, Poll) and (operation.begun <= until or operation.group is not None)
+
+
+def settings_of(seed: int) -> draws.Settings:
+    return draws.draw(random.Random(f"{seed} settings"))
 
 
 def run_seed(seed: int, *, verbose: bool = False, faults: bool = True) -> Outcome:
