@@ -274,8 +274,7 @@ class Partition:
     @property
     def _is_in_doubt(self) -> bool:
         """Whether a leader that may not act as one will soon know if it may again."""
-        standing = self._standing
-        return self.state is ReplicaState.LEADER and not standing.may_lead() and standing.is_in_doubt()
+        return self.state is ReplicaState.LEADER and self._standing.is_in_doubt()
 
     @property
     def is_led_here(self) -> bool:
@@ -342,15 +341,14 @@ class Partition:
         self.ensure_leader()
         # "Not enough replicas" says that nothing was appended. Of a retry of what was it would be a lie, upon which a
         # producer may send it anew under other sequence numbers. (Kafka says so all the same.)
-        now = self._standing.monotonic()
         if self._refused_batches:
-            self._refused_batches.check(records, now)
+            self._refused_batches.check(records, self._standing.monotonic())
         try:
             if required_acks == -1 and not self._has_enough_in_sync and not self._is_retry(records):
                 self._check_enough_in_sync()
             info = self._append(records, origin, transaction_version, verification_guard)
         except ApiError as error:
-            self._refused_batches.note(records, error, now)
+            self._refused_batches.note(records, error, self._standing.monotonic())
             raise
         if self._refused_batches and not info.is_duplicate:
             self._refused_batches.appended(records)
@@ -450,9 +448,12 @@ class Partition:
         ApiError if this replica may not speak for them any more, if there is no room to sync (the append is in
         the log all the same), NOT_ENOUGH_REPLICAS_AFTER_APPEND if too few were left when it was committed.
         """
-        if self._is_in_doubt:
-            return False
-        self.ensure_leader()
+        try:
+            self.ensure_leader()
+        except ApiError:
+            if self._is_in_doubt:
+                return False
+            raise
         if self.committed_offset <= info.last_offset:
             if info.last_offset < self._refused_offset:
                 raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, "no room to sync")

@@ -6,7 +6,7 @@ leaves what the client pipelines in the socket buffers, where TCP pushes back.
 
     reading --frame--> handling --response--> sending --> reading
        |                  |  |                   |
-       |                  |  +--LaterResponse--> reading, and a second task waits and sends
+       |                  |  +--LaterResponse--> reading; a task of its own waits, and sends when its turn comes
        +-- end, idle, protocol error, stop ------+--> closed
 
 Unlike Kafka it does not stand still while a Produce waits for the in-sync replicas (``LaterResponse``). What a producer

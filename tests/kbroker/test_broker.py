@@ -12,6 +12,9 @@ import trio
 from kbroker.broker import Broker, StartError
 from kbroker.client import BrokerClient
 from kbroker.config.broker_config import BrokerConfig
+from kbroker.metadata import keys
+from kbroker.metadata.image import NO_LEADER
+from kbroker.metadata.store import Put
 from kbroker.replication.replica_manager import NoLogDirectoryLeft
 from kbroker.world import OsWorld
 from storage.errors import StorageError
@@ -265,3 +268,27 @@ async def test_a_broker_whose_only_log_directory_failed_ends(tmp_path: Path) -> 
 
                 log.append_as_leader = broken  # type: ignore[assignment, method-assign]
                 assert (await produce(client, "t", batch(b"a")))[0] == ErrorCode.KAFKA_STORAGE_ERROR
+
+
+async def test_a_whole_replica_that_is_said_to_be_given_up_is_reclaimed(tmp_path: Path) -> None:
+    """The last words of the life before, which come when this one has been started."""
+    async with running_broker(tmp_path) as running, await running.client() as client:
+        await create_topic(client, "t")
+        assert (await produce(client, "t", batch(b"x")))[0] == 0
+        parts = running.broker._parts
+        assert parts is not None
+        topic = parts.image().topics["t"]
+        given_up = topic.partitions[0]._replace(
+            replicas=(1, 2),
+            in_sync_replicas=(),
+            leader=NO_LEADER,
+            leader_epoch=1,
+            partition_epoch=1,
+            last_known_eligible_leader_replicas=(1,),
+        )
+        key = keys.partition_key(topic.topic_id, 0)
+        assert (await parts.store.transact([], [Put(key, keys.encode_partition(given_up))])).succeeded
+        with trio.fail_after(10):
+            while (await end_offset(client, "t")) != 1:
+                await trio.sleep(0.02)
+        assert parts.image().topics["t"].partitions[0].in_sync_replicas == (1,)

@@ -312,19 +312,50 @@ async def test_renewal_after_the_margin_makes_secure_again(
     store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost: list[float] = []
-    session = session_of(store, broker(1), on_lost=lambda: lost.append(trio.current_time()))
+    again: list[bool] = []
+    session = session_of(
+        store,
+        broker(1),
+        on_lost=lambda: lost.append(trio.current_time()),
+        on_secure_again=lambda: again.append(session.is_secure()),
+    )
     epoch = await session.register()
+    assert again == [True]
     keep_alive = store.keep_alive
-    monkeypatch.setattr(store, "keep_alive", unreachable)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.run)
-        await trio.sleep(TIMEOUT_S * 0.95)
-        assert not session.is_secure()
+        await trio.sleep(TIMEOUT_S)
+        assert again == [True], "it was renewed in time"
+        monkeypatch.setattr(store, "keep_alive", unreachable)
+        while session.is_secure():
+            await trio.sleep(0.01)
+        assert trio.current_time() < session.in_doubt_until
         monkeypatch.setattr(store, "keep_alive", keep_alive)
         await trio.sleep(0.4)
         assert session.is_secure()
+        assert again == [True, True]
         nursery.cancel_scope.cancel()
     assert (lost, session.broker_epoch) == ([], epoch)
+
+
+async def test_who_leads_is_in_doubt_until_others_must_have_been_elected(
+    store: EmbeddedMetadataStore, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(store, broker(1))
+    registered_at = trio.current_time()
+    await session.register()
+    assert session.news_due_at == session.in_doubt_until == registered_at + TIMEOUT_S + 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await trio.sleep(TIMEOUT_S * 2)
+        assert session.in_doubt_until > trio.current_time() + TIMEOUT_S / 2, "renewed"
+        assert session.news_due_at == registered_at + TIMEOUT_S + 1
+        monkeypatch.setattr(store, "grant_lease", unreachable)
+        await store.revoke_lease(session.lease_id)
+        while session.is_secure():
+            await trio.sleep(0.01)
+        assert session.in_doubt_until <= trio.current_time() + 1, "gone: others are elected by now"
+        nursery.cancel_scope.cancel()
 
 
 async def test_hanging_store_is_asked_again_and_again(

@@ -493,3 +493,36 @@ async def test_half_a_frame_does_not_hold_the_memory_of_others_for_long(autojump
         with trio.fail_after(60):
             assert await heartbeat(other, 1, "m" * 8000) == 1
         assert await is_closed(half_open)
+
+
+async def test_nor_does_half_a_frame_behind_a_request_that_waits(autojump_clock: MockClock) -> None:
+    async with (
+        pipelining(queued_request_bytes_max=10_000) as connection,
+        await connection.running.client() as other,
+    ):
+        await connection.heartbeats(0)
+        await connection.client._connection.send([struct.pack(">i", 9_000), b"half"])
+        await wait_all_tasks_blocked()
+        request = HeartbeatRequest(member_id="m" * 8000)
+        await other._connection.send([frame(request, 4, 100)])
+        await trio.sleep(30)
+        assert len(connection.handled) == 2, "the other client had its turn"
+        connection.handled[0].may_go.set()
+        assert await is_closed(connection.client)
+
+
+async def test_what_breaks_off_gives_its_room_back_before_what_waits_is_answered() -> None:
+    async with (
+        pipelining(queued_request_bytes_max=10_000) as connection,
+        await connection.running.client() as other,
+    ):
+        await connection.heartbeats(0)
+        await connection.client._connection.send([struct.pack(">i", 9_000), b"half"])
+        await wait_all_tasks_blocked()
+        cast(Any, connection.client._connection)._stream.send_stream.close()
+        await wait_all_tasks_blocked()
+        await other._connection.send([frame(HeartbeatRequest(member_id="m" * 8000), 4, 100)])
+        await wait_all_tasks_blocked()
+        assert len(connection.handled) == 2
+        for later in connection.handled:
+            later.may_go.set()
