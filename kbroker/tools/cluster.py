@@ -32,6 +32,14 @@ _RETRY_BACKOFF_S: Final = 0.1
 _DEFAULT_CLIENT_ID: Final = "kbroker-tools"
 
 
+def by_topic(partitions: Iterable[Partition]) -> dict[str, list[int]]:
+    """The partitions' numbers, topic by topic, as they come."""
+    found: dict[str, list[int]] = {}
+    for topic, number in partitions:
+        found.setdefault(topic, []).append(number)
+    return found
+
+
 class NotReachable(ApiError):
     """No broker answered in time."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from kbroker.tools.cluster import Cluster, Partition
+from kbroker.tools.cluster import Cluster, Partition, by_topic
 from kbroker.world import ConnectionLost
 from wire.errors import ApiError, ErrorCode
 from wire.internal.consumer_protocol import ConsumerProtocolAssignment
@@ -224,7 +224,7 @@ class ConsumerGroups:
                         for number in numbers
                     ],
                 )
-                for topic, numbers in by_topic(offsets).items()
+                for topic, numbers in by_topic(sorted(offsets)).items()
             ],
         )
 
@@ -255,7 +255,7 @@ class ConsumerGroups:
                 OffsetDeleteRequest.OffsetDeleteRequestTopic(
                     name=topic, partitions=[partition_class(partition_index=number) for number in numbers]
                 )
-                for topic, numbers in by_topic(partitions).items()
+                for topic, numbers in by_topic(sorted(partitions)).items()
             ],
         )
 
@@ -315,11 +315,3 @@ def _decoded(assignment: bytes) -> list[Partition]:
         return []
     _, message = ConsumerProtocolAssignment.decode_versioned(assignment)
     return [(topic.topic, number) for topic in message.assigned_partitions for number in topic.partitions]
-
-
-def by_topic(partitions: Collection[Partition]) -> dict[str, list[int]]:
-    """The partitions' numbers, topic by topic."""
-    found: dict[str, list[int]] = {}
-    for topic, number in sorted(partitions):
-        found.setdefault(topic, []).append(number)
-    return found

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, NoReturn
 
 from kbroker.tools.arguments import Arguments, read_properties
-from kbroker.tools.cluster import Cluster, Partition
+from kbroker.tools.cluster import Cluster, Partition, by_topic
 from kbroker.tools.consumer_group_admin import Committed, ConsumerGroups, Description, Member
 from kbroker.tools.java_errors import java_message, java_text
 from kbroker.tools.offset_resets import SCENARIOS, Resetter, UsageMistake, topic_partitions
@@ -547,9 +547,7 @@ def _is_worth_printing(description: Description, rows: int) -> bool:
 
 
 def _assignment(partitions: Collection[Partition]) -> str:
-    numbers: dict[str, list[int]] = {}
-    for topic, number in sorted(partitions):
-        numbers.setdefault(topic, []).append(number)
+    numbers = by_topic(sorted(partitions))
     return ";".join(f"{topic}:{','.join(map(str, its))}" for topic, its in numbers.items()) or MISSING
 
 

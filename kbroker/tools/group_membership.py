@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import trio
 
-from kbroker.tools.cluster import Cluster, Partition
+from kbroker.tools.cluster import Cluster, Partition, by_topic
 from kbroker.world import ConnectionLost
 from wire.errors import ApiError, ErrorCode
 from wire.internal.consumer_protocol import ConsumerProtocolAssignment, ConsumerProtocolSubscription
@@ -143,11 +143,11 @@ class GroupMember:
         """Commit; ApiError of the first partition that was refused."""
         if not positions:
             return
-        by_topic: dict[
+        committed: dict[
             str, list[OffsetCommitRequest.OffsetCommitRequestTopic.OffsetCommitRequestPartition]
         ] = {}
         for (topic, partition), position in positions.items():
-            by_topic.setdefault(topic, []).append(
+            committed.setdefault(topic, []).append(
                 OffsetCommitRequest.OffsetCommitRequestTopic.OffsetCommitRequestPartition(
                     partition_index=partition,
                     committed_offset=position.offset,
@@ -162,23 +162,20 @@ class GroupMember:
             group_instance_id=self._settings.group_instance_id,
             topics=[
                 OffsetCommitRequest.OffsetCommitRequestTopic(name=topic, partitions=partitions)
-                for topic, partitions in by_topic.items()
+                for topic, partitions in committed.items()
             ],
         )
         await self._ask(request, OffsetCommitResponse, version_max=_COORDINATOR_VERSION_OFFSETS)
 
     async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The committed offsets of those partitions that have one."""
-        by_topic: dict[str, list[int]] = {}
-        for topic, partition in partitions:
-            by_topic.setdefault(topic, []).append(partition)
         group = OffsetFetchRequest.OffsetFetchRequestGroup(
             group_id=self._settings.group_id,
             topics=[
                 OffsetFetchRequest.OffsetFetchRequestGroup.OffsetFetchRequestTopics(
                     name=topic, partition_indexes=numbers
                 )
-                for topic, numbers in by_topic.items()
+                for topic, numbers in by_topic(partitions).items()
             ],
         )
         request = OffsetFetchRequest(groups=[group], require_stable=True)
@@ -344,13 +341,10 @@ def range_assignment(
 
 
 def _encoded_assignment(partitions: Collection[Partition]) -> bytes:
-    by_topic: dict[str, list[int]] = {}
-    for topic, number in partitions:
-        by_topic.setdefault(topic, []).append(number)
     assignment = ConsumerProtocolAssignment(
         assigned_partitions=[
             ConsumerProtocolAssignment.TopicPartition(topic=topic, partitions=numbers)
-            for topic, numbers in by_topic.items()
+            for topic, numbers in by_topic(partitions).items()
         ]
     )
     return bytes(assignment.encode_versioned(_SUBSCRIPTION_VERSION))

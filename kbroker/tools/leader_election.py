@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, NoReturn
 
 from kbroker.tools.arguments import Arguments, read_properties
-from kbroker.tools.cluster import Cluster, NotReachable, Partition
+from kbroker.tools.cluster import Cluster, NotReachable, Partition, by_topic
 from kbroker.tools.json_files import member, parse_json, read_text
 from kbroker.tools.session import CommandError, Connected, run
 from wire.errors import ApiError, ErrorCode
@@ -122,12 +122,9 @@ async def _elect(
     """What came of each partition, in order. CommandError."""
     topics = None
     if partitions is not None:
-        by_topic: dict[str, list[int]] = {}
-        for topic, index in partitions:
-            by_topic.setdefault(topic, []).append(index)
         topics = [
             ElectLeadersRequest.TopicPartitions(topic=topic, partitions=indexes)
-            for topic, indexes in by_topic.items()
+            for topic, indexes in by_topic(partitions).items()
         ]
     request = ElectLeadersRequest(
         election_type=_ELECTIONS[election],

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from kbroker.tools.cluster import Partition
+from kbroker.tools.cluster import Partition, by_topic
 from kbroker.tools.json_files import check_version, listed, member, parse_json
 from kbroker.tools.reassignment_state import Reassignment
 from kbroker.tools.session import CommandError
@@ -163,10 +163,7 @@ def propose(
     """
     order = _alternating(racks)
     proposal: dict[Partition, list[int]] = {}
-    by_topic: dict[str, list[int]] = {}
-    for topic, index in sorted(current):
-        by_topic.setdefault(topic, []).append(index)
-    for topic, indexes in by_topic.items():
+    for topic, indexes in by_topic(sorted(current)).items():
         count = len(current[topic, indexes[0]])
         if count > len(order):
             raise CommandError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from kbroker.tools.cluster import Cluster, Partition
+from kbroker.tools.cluster import Cluster, Partition, by_topic
 from wire.errors import ApiError, ErrorCode
 from wire.messages.reassignments import ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse
 
@@ -18,10 +18,10 @@ async def list_reassignments(
     topics = None
     if partitions is not None:
         topic_class = ListPartitionReassignmentsRequest.ListPartitionReassignmentsTopics
-        by_topic: dict[str, list[int]] = {}
-        for topic, index in partitions:
-            by_topic.setdefault(topic, []).append(index)
-        topics = [topic_class(name=name, partition_indexes=indexes) for name, indexes in by_topic.items()]
+        topics = [
+            topic_class(name=name, partition_indexes=indexes)
+            for name, indexes in by_topic(partitions).items()
+        ]
     request = ListPartitionReassignmentsRequest(
         topics=topics, timeout_ms=int(cluster.request_timeout_s * 1000)
     )

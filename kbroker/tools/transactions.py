@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, NoReturn
 
 from kbroker.tools.arguments import read_properties
-from kbroker.tools.cluster import TRANSACTION, Cluster, Partition
+from kbroker.tools.cluster import TRANSACTION, Cluster, Partition, by_topic
 from kbroker.tools.java_errors import java_message
 from kbroker.tools.plain_arguments import PlainArguments
 from kbroker.tools.session import CommandError, Connected, run
@@ -251,13 +251,10 @@ class TransactionsCommand:
             )
             found: dict[Partition, Sequence[ProducerState]] = {}
             for node_id, its in by_broker.items():
-                topics: dict[str, list[int]] = {}
-                for topic, number in its:
-                    topics.setdefault(topic, []).append(number)
                 request = DescribeProducersRequest(
                     topics=[
                         DescribeProducersRequest.TopicRequest(name=topic, partition_indexes=numbers)
-                        for topic, numbers in topics.items()
+                        for topic, numbers in by_topic(its).items()
                     ]
                 )
                 response = await self._cluster.once(node_id, request, DescribeProducersResponse)
