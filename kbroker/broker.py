@@ -272,18 +272,20 @@ class Broker:
                 lost = {
                     name: topic_id
                     for (topic_id, _), name in found.unfit.items()
-                    if logs.has_new_directory or not logs.may_be_out_of_reach(name)
+                    if logs.registers.has_new_directory or not logs.may_be_out_of_reach(name)
                 }
-                await run_blocking(logs.mark_replicas, lost, Standing.LOST)
+                await run_blocking(logs.registers.mark_replicas, lost, Standing.LOST)
                 await self._wait_for_end_of_former_life(parts.store)
                 # Until then leaders may have gone on counting it in.
                 image = await self._patiently(parts.metadata.load)
                 found = judge_replicas(image, self._config.node_id, logs)
                 await self._patiently(lambda: controller.resign(list(found.unfit)))
-                await run_blocking(logs.mark_replicas, lost, Standing.RESIGNED)
+                await run_blocking(logs.registers.mark_replicas, lost, Standing.RESIGNED)
             if found.whole:
                 await self._patiently(lambda: controller.reclaim(list(found.whole)))
-            await run_blocking(logs.forget_replicas, lambda name, topic_id: topic_id in image.topics_by_id)
+            await run_blocking(
+                logs.registers.forget_replicas, lambda name, topic_id: topic_id in image.topics_by_id
+            )
             return image
         except (ApiError, StorageError, StoreError) as error:
             raise StartError(f"lost replicas cannot be reported: {error}") from error

@@ -150,10 +150,12 @@ def judge_replicas(image: ClusterImage, node_id: int, logs: LogManager) -> OwnRe
             continue
         key, name = (topic.topic_id, index), TopicPartition(topic.name, index)
         if node_id in (*state.in_sync_replicas, *state.eligible_leader_replicas):
-            is_missing = logs.may_be_out_of_reach(name) or (logs.get(name) is None and logs.has_new_directory)
-            if is_missing or name in logs.shortened or logs.is_lost(name, topic.topic_id):
+            is_missing = logs.may_be_out_of_reach(name) or (
+                logs.get(name) is None and logs.registers.has_new_directory
+            )
+            if is_missing or name in logs.shortened or logs.registers.is_lost(name, topic.topic_id):
                 found.unfit[key] = name
-        elif state.last_known_eligible_leader_replicas == (node_id,) and logs.has_all_records(
+        elif state.last_known_eligible_leader_replicas == (node_id,) and logs.registers.has_all_records(
             name, topic.topic_id
         ):
             found.whole[key] = name
@@ -172,7 +174,7 @@ def given_up_for_nothing(delta: ImageDelta, node_id: int, logs: LogManager) -> l
         if state.last_known_eligible_leader_replicas == (node_id,)
         and not state.in_sync_replicas
         and not state.eligible_leader_replicas
-        and logs.has_all_records(TopicPartition(topic.name, index), topic.topic_id)
+        and logs.registers.has_all_records(TopicPartition(topic.name, index), topic.topic_id)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from storage.checkpoint import HIGH_WATERMARK_CHECKPOINT, LOG_START_OFFSET_CHECKPOINT
+from storage.errors import StorageError
 from storage.filesystem import Filesystem
 from storage.log import Log
 from storage.log_directory import LogDirectory, OffsetCheckpoint
@@ -38,6 +39,13 @@ class DirectoryState:
 
     def _checkpoint(self, filesystem: Filesystem, name: str) -> OffsetCheckpoint:
         return OffsetCheckpoint(filesystem, f"{self.directory.path}/{name}")
+
+    def write(self, write: Callable[[], None]) -> None:
+        """Write one of the files. StorageError."""
+        try:
+            write()
+        except OSError as error:
+            raise StorageError(self.directory.path, "cannot write a checkpoint", error) from error
 
     def moves(self) -> list[LogMove]:
         """Those whose future log is here: what a checkpoint says must hold for it once it is the log."""
@@ -112,3 +120,13 @@ class DirectoryState:
 
     def prepare_high_watermarks(self) -> Callable[[], None]:
         return self.high_watermarks.prepare({name: log.high_watermark for name, log in self.logs.items()})
+
+
+def live(states: Iterable[DirectoryState]) -> list[DirectoryState]:
+    """Those of directories that have not failed."""
+    return [state for state in states if state.directory.error is None]
+
+
+def state_of(states: Iterable[DirectoryState], log: Log) -> DirectoryState:
+    """That of the directory which a log is in."""
+    return next(state for state in states if state.directory.path == log.log_directory)

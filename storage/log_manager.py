@@ -8,7 +8,7 @@ In between the owner calls the housekeeping methods now and then: `flushes_due`,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from storage.checkpoint import (
     RECOVERY_POINT_CHECKPOINT,
 )
 from storage.cleaner.checkpoints import CleanerCheckpoints
-from storage.directory_state import DirectoryState
+from storage.directory_state import DirectoryState, live, state_of
 from storage.errors import CorruptCheckpointError, IncompatibleDirectoryError, StorageError
 from storage.filesystem import Filesystem
 from storage.log import Log
@@ -30,7 +30,7 @@ from storage.log_moves import LogMoves
 from storage.partition_metadata import PARTITION_METADATA, decode_partition_metadata
 from storage.producer_state import PRODUCER_ID_EXPIRATION_MS
 from storage.recovery_report import RecoveryFinding
-from storage.replica_register import Entry, Standing
+from storage.replica_registers import ReplicaRegisters
 from storage.topic_partition import DELETE_SUFFIX, FUTURE_SUFFIX, TopicPartition, parse_directory_name
 from storage.uuid_text import uuid_to_text
 from wire.errors import ApiError, ErrorCode
@@ -103,6 +103,8 @@ class LogManager:
         self.cluster_id = ""
         self.shortened: set[TopicPartition] = set()
         """Logs that ended earlier when they were loaded than a checkpoint vouches for: the disk has lost records."""
+        self.registers = ReplicaRegisters(self._states, self._logs, self.shortened)
+        """Which replicas have had records on the disk."""
         self.findings: list[RecoveryFinding] = []
         """What loading found to be wrong, in all logs."""
 
@@ -402,111 +404,20 @@ class LogManager:
             return
         self.context.removals.add_directory(target, 0)
 
-    # Replicas that others rely on
-
-    @property
-    def has_new_directory(self) -> bool:
-        """Whether `forget_replicas` was never called for a log directory: what was there before is not."""
-        return any(not state.register.exists for state in self._live())
-
     def may_be_out_of_reach(self, topic_partition: TopicPartition) -> bool:
         """Whether a partition that is not new has no log that could be used, and perhaps one in a failed directory."""
         return topic_partition not in self._logs and len(self._live()) < len(self._states)
 
-    def vouch_for(self, topic_partition: TopicPartition) -> None:
-        """Others count on this replica of a partition, as one in sync: that it has records is entered in the register.
-
-        That happens now, or with the first flush of some. StorageError.
-        """
-        log = self._logs.get(topic_partition)
-        if log is None or log.topic_id is None:
-            return
-        state, topic_id = self._state_of(log), log.topic_id
-        if state.register.has(topic_partition, topic_id):
-            self._strike_elsewhere(state, [topic_partition])
-            return
-        note = partial(self._enter, topic_partition, topic_id)
-        if log.recovery_point > log.log_start_offset:
-            self._write_file(state, note)
-        else:
-            log.note_records_by(note)
-
-    def _enter(self, name: TopicPartition, topic_id: UUID) -> None:
-        """In any thread. OSError of the log directory that the log is in now."""
-        log = self._logs.get(name)
-        if log is not None and log.topic_id == topic_id:
-            state = self._state_of(log)
-            state.register.add(name, topic_id)
-            self._strike_elsewhere(state, [name])
-
-    def _strike_elsewhere(self, state: DirectoryState, names: Collection[TopicPartition]) -> None:
-        """What the register of `state` says of these replicas is what counts. In any thread.
-
-        Where that fails, the worst that was said goes on counting, and the next `vouch_for` tries again.
-        """
-        for other in self._live():
-            if other is not state:
-                try:
-                    other.register.strike(names)
-                except OSError as error:
-                    logger.warning("A line stays in %s: %s", other.directory.path, error)
-
-    def is_lost(self, name: TopicPartition, topic_id: UUID) -> bool:
-        """Whether a replica had records on the disk that are gone, and the cluster may not know yet."""
-        log = self._logs.get(name)
-        has_records = log is not None and log.topic_id == topic_id and log.log_end_offset > 0
-        return any(
-            entry.standing is Standing.LOST or (entry.standing is Standing.WHOLE and not has_records)
-            for entry in self._entries_of(name, topic_id)
-        )
-
-    def has_all_records(self, name: TopicPartition, topic_id: UUID) -> bool:
-        """Whether a replica has a log with all that it ever had on the disk, as far as is known."""
-        log = self._logs.get(name)
-        return (
-            log is not None
-            and log.topic_id == topic_id
-            and name not in self.shortened
-            and not self.is_lost(name, topic_id)
-            and all(entry.standing is Standing.WHOLE for entry in self._entries_of(name, topic_id))
-        )
-
-    def _entries_of(self, name: TopicPartition, topic_id: UUID) -> list[Entry]:
-        entries = [state.register.entries.get(name) for state in self._live()]
-        return [entry for entry in entries if entry is not None and entry.topic_id == topic_id]
-
-    def mark_replicas(self, replicas: Mapping[TopicPartition, UUID], standing: Standing) -> None:
-        """Remember how far these replicas can be relied on. StorageError."""
-        lines: dict[str, dict[TopicPartition, UUID]] = {}
-        for name, topic_id in replicas.items():
-            lines.setdefault(self._state_that_tells_of(name).directory.path, {})[name] = topic_id
-        for state in self._live():
-            told = lines.get(state.directory.path, {})
-            self._write_file(state, partial(state.register.mark, told, standing))
-            self._strike_elsewhere(state, told)
-
-    def _state_that_tells_of(self, name: TopicPartition) -> DirectoryState:
-        """Where the log is, else where the register knows it, else any."""
-        log, live = self._logs.get(name), self._live()
-        if log is not None:
-            return self._state_of(log)
-        return next((state for state in live if state.register.tells_of(name)), live[0])
-
-    def forget_replicas(self, is_known: Callable[[TopicPartition, UUID], bool]) -> None:
-        """Strike out of the registers whatever the cluster does not have here any more. StorageError."""
-        for state in self._live():
-            self._write_file(state, partial(state.register.keep_only, is_known))
-
     def _state_for_new_log(self, directory: str | None) -> DirectoryState:
-        live = self._live()
+        usable = self._live()
         if directory is not None:
             path = self._filesystem.real_path(directory)
-            live = [state for state in live if state.directory.path == path]
+            usable = [state for state in usable if state.directory.path == path]
         else:
-            live = [state for state in live if not self.is_cordoned(state.directory.path)] or live
-        if not live:
+            usable = [state for state in usable if not self.is_cordoned(state.directory.path)] or usable
+        if not usable:
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, "no log directory is available")
-        return min(live, key=lambda state: len(state.logs))
+        return min(usable, key=lambda state: len(state.logs))
 
     def delete(self, topic_partitions: Iterable[TopicPartition], *, delay_ms: int = 60_000) -> None:
         """Delete logs: their directories are renamed now and removed `delay_ms` later.
@@ -664,10 +575,7 @@ class LogManager:
         """
         name, old = move.current.topic_partition, move.current
         assert self._logs[name] is old, (move, self._logs[name])
-        topic_id = old.topic_id
-        is_vouched_for = topic_id is not None and (
-            old.has_note or self._state_of(old).register.has(name, topic_id)
-        )
+        is_vouched_for = self.registers.tell_of(old)
         if old.log_start_offset > 0:
             # A checkpoint of the other directory may have told it; from the swap on, this one's counts.
             state = next(each for each in self._states if each.directory.path == move.log_directory)
@@ -676,8 +584,8 @@ class LogManager:
         self.moves.swapped(name)
         del self._state_of(old).logs[name]
         self._add(self._state_of(new), new)
-        if topic_id is not None and is_vouched_for:
-            new.note_records_by(partial(self._enter, name, topic_id))  # with the flush that is to follow
+        if is_vouched_for:
+            self.registers.enter_with_next_flush(new)
         old.abandon()
         return old
 
@@ -697,10 +605,10 @@ class LogManager:
         return bool(self._live())
 
     def _live(self) -> list[DirectoryState]:
-        return [state for state in self._states if state.directory.error is None]
+        return live(self._states)
 
     def _state_of(self, log: Log) -> DirectoryState:
-        return next(state for state in self._states if state.directory.path == log.log_directory)
+        return state_of(self._states, log)
 
     # Housekeeping
 
@@ -780,12 +688,10 @@ class LogManager:
     def _before_cut(self, log: Log, offset: int) -> None:
         """Records from `offset` on are about to go: after a crash no checkpoint may tell of more. StorageError."""
         self._lower_cleaner_checkpoint(log, offset)
-        state, name, topic_id = self._state_of(log), log.topic_partition, log.topic_id
-        if offset == 0 and topic_id is not None and state.register.has(name, topic_id):
-            # Its leader has none of them: that nothing is left is no loss. With the next records it is entered again.
-            self._write_file(state, partial(state.register.strike, [name]))
-            log.note_records_by(partial(self._enter, name, topic_id))
+        if offset == 0:
+            self.registers.emptied(log)
         if offset < log.log_start_offset:
+            state = self._state_of(log)
             self._write_file(state, state.prepare_log_start_offsets({log.topic_partition: offset}))
 
     def _write_recovery_points(self, log: Log) -> None:
@@ -798,10 +704,7 @@ class LogManager:
             self._write_file(state, prepare())
 
     def _write_file(self, state: DirectoryState, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except OSError as error:
-            raise StorageError(state.directory.path, "cannot write a checkpoint", error) from error
+        state.write(write)
 
     def delete_old_segments(self) -> int:
         """Apply retention to all logs; returns how many segments went. A failing log is logged and passed over."""

@@ -2,7 +2,7 @@
 
 A partition's directory that is missing after a crash may never have been durable, which costs nothing: the replica has
 never vouched for a record. Or the disk has lost it, and with it records that were acknowledged: then the replica must
-not be taken for one that has everything (``LogManager.lost_replicas``). The register tells the two apart. A log's first
+not be taken for one that has everything (``ReplicaRegisters.is_lost``). The register tells the two apart. A log's first
 flush writes it a line, beside the partition's directory and not in it, before anybody is told of the flush.
 
 A replica that is lost keeps its line, marked: first as lost, and once the cluster knows as resigned, until it is in

@@ -233,7 +233,7 @@ class ReplicaManager:
             self._partitions.setdefault(topic, {})[index] = partition
         try:
             if len(state.replicas) > 1 and self._node_id in state.in_sync_replicas:
-                self._log_manager.vouch_for(TopicPartition(topic, index))
+                self._log_manager.registers.vouch_for(TopicPartition(topic, index))
         except StorageError as error:
             refused(error)
             if not error.disk_full:

@@ -74,7 +74,7 @@ class Disk:
 
     def write(self, count: int = 1) -> None:
         log = self.logs.create(NAME, TOPIC_ID, LogConfig())
-        self.logs.vouch_for(NAME)
+        self.logs.registers.vouch_for(NAME)
         for _ in range(count):
             log.append_as_leader(batch(b"x"), 0)
         log.flush()
@@ -88,7 +88,7 @@ class Disk:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     made = Disk(tmp_path)
-    made.logs.forget_replicas(lambda name, topic_id: True)
+    made.logs.registers.forget_replicas(lambda name, topic_id: True)
     yield made
     made.logs.abandon()
 
@@ -103,11 +103,11 @@ def test_a_replica_that_the_disk_has_lost_is_unfit_until_the_cluster_knows(disk:
     disk.write()
     disk.lose_log()
     assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
-    disk.logs.mark_replicas({NAME: TOPIC_ID}, Standing.LOST)
+    disk.logs.registers.mark_replicas({NAME: TOPIC_ID}, Standing.LOST)
     disk.logs.create(NAME, TOPIC_ID, LogConfig())  # made anew in its place
     disk.restart()
     assert judge_replicas(image_of(), NODE, disk.logs).unfit == {KEY: NAME}
-    disk.logs.mark_replicas({NAME: TOPIC_ID}, Standing.RESIGNED)
+    disk.logs.registers.mark_replicas({NAME: TOPIC_ID}, Standing.RESIGNED)
     disk.restart()
     # In sync again means that it has caught up since, even where there was nothing to catch up with.
     assert judge_replicas(image_of(), NODE, disk.logs).unfit == {}
@@ -120,7 +120,7 @@ def test_a_replica_that_the_disk_has_lost_is_unfit_until_the_cluster_knows(disk:
 
 def test_a_log_that_never_had_a_record_on_the_disk_may_be_missing(disk: Disk) -> None:
     disk.logs.create(NAME, TOPIC_ID, LogConfig())
-    disk.logs.vouch_for(NAME)
+    disk.logs.registers.vouch_for(NAME)
     disk.lose_log()
     assert judge_replicas(image_of(state_revision=8), NODE, disk.logs) == ({}, {})
 
@@ -191,9 +191,9 @@ def test_what_a_directory_that_is_dead_at_the_start_may_have_is_unfit_until_it_i
         return logs
 
     logs = start()
-    logs.forget_replicas(lambda name, topic_id: True)
+    logs.registers.forget_replicas(lambda name, topic_id: True)
     log = logs.create(NAME, TOPIC_ID, LogConfig(), directory=str(directories[1]))
-    logs.vouch_for(NAME)
+    logs.registers.vouch_for(NAME)
     log.append_as_leader(batch(b"x"), 0)
     log.flush()
     logs.abandon()

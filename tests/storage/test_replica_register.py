@@ -91,20 +91,20 @@ def test_who_is_not_known_any_more_is_struck_out(disk: Disk) -> None:
 
 def test_a_directory_is_new_until_its_replicas_have_been_told(disk: Disk) -> None:
     manager = manager_on(disk)
-    assert manager.has_new_directory
-    manager.forget_replicas(lambda name, topic_id: True)
+    assert manager.registers.has_new_directory
+    manager.registers.forget_replicas(lambda name, topic_id: True)
     manager.abandon()
     again = manager_on(disk)
-    assert not again.has_new_directory
+    assert not again.registers.has_new_directory
     again.abandon()
 
 
 @pytest.mark.parametrize("has_records", [True, False])
 def test_a_missing_log_is_lost_if_records_of_it_were_ever_on_the_disk(disk: Disk, has_records: bool) -> None:
     manager = manager_on(disk)
-    manager.forget_replicas(lambda name, topic_id: True)
+    manager.registers.forget_replicas(lambda name, topic_id: True)
     log = manager.create(T0, ID, LogConfig())
-    manager.vouch_for(T0)
+    manager.registers.vouch_for(T0)
     if has_records:
         log.append_as_leader(batch(b"x"), 0)
         log.flush()
@@ -114,18 +114,18 @@ def test_a_missing_log_is_lost_if_records_of_it_were_ever_on_the_disk(disk: Disk
         filesystem.remove(f"{DIRECTORY}/t-0/{entry.name}")
     filesystem.remove_directory(f"{DIRECTORY}/t-0")
     again = manager_on(disk)
-    assert again.is_lost(T0, ID) is has_records
-    assert not again.is_lost(T0, OTHER_ID)
+    assert again.registers.is_lost(T0, ID) is has_records
+    assert not again.registers.is_lost(T0, OTHER_ID)
     # A log made in its place does not make it what it was.
     again.create(T0, ID, LogConfig())
-    assert again.is_lost(T0, ID) is has_records
+    assert again.registers.is_lost(T0, ID) is has_records
     again.abandon()
 
 
 def test_a_replica_with_records_is_entered_before_a_flush_is_finished(disk: Disk) -> None:
     manager = manager_on(disk)
     log = manager.create(T0, ID, LogConfig())
-    manager.vouch_for(T0)
+    manager.registers.vouch_for(T0)
     log.append_as_leader(batch(b"x"), 0)
     pending = log.begin_flush()
     assert pending is not None
@@ -167,7 +167,7 @@ def entries_of(disk: Disk) -> list[Entry | None]:
 
 def write(manager: LogManager, directory: str) -> None:
     log = manager.create(T0, ID, LogConfig(), directory=directory)
-    manager.vouch_for(T0)
+    manager.registers.vouch_for(T0)
     log.append_as_leader(batch(b"x"), 0)
     log.flush()
 
@@ -182,19 +182,19 @@ def lose(disk: Disk, directory: str) -> None:
 
 def test_a_log_of_which_its_leader_had_nothing_is_empty_and_not_lost(disk: Disk) -> None:
     manager = manager_on(disk)
-    manager.forget_replicas(lambda name, topic_id: True)
+    manager.registers.forget_replicas(lambda name, topic_id: True)
     log = manager.create(T0, ID, LogConfig())
-    manager.vouch_for(T0)
+    manager.registers.vouch_for(T0)
     log.append_as_leader(batch(b"x"), 0)
     log.flush()
     log.truncate_to(0)
     manager.abandon()
     manager = manager_on(disk)
-    assert not manager.is_lost(T0, ID)
+    assert not manager.registers.is_lost(T0, ID)
     manager.abandon()
     manager = manager_on(disk)
     log = manager.logs[T0]
-    manager.vouch_for(T0)
+    manager.registers.vouch_for(T0)
     for _ in range(2):
         log.append_as_leader(batch(b"y"), 1)
         log.flush()
@@ -207,7 +207,7 @@ def test_a_log_of_which_its_leader_had_nothing_is_empty_and_not_lost(disk: Disk)
     manager.abandon()
     lose(disk, DIRECTORY)
     manager = manager_on(disk)
-    assert manager.is_lost(T0, ID)
+    assert manager.registers.is_lost(T0, ID)
     manager.abandon()
 
 
@@ -218,38 +218,38 @@ def test_a_lost_replica_that_is_whole_again_is_whole_whichever_directory_it_is_i
     two: Disk, lost_in: str, remade_in: str, standing: Standing
 ) -> None:
     manager = both(two)
-    manager.forget_replicas(lambda name, topic_id: True)
+    manager.registers.forget_replicas(lambda name, topic_id: True)
     write(manager, lost_in)
     manager.abandon()
     lose(two, lost_in)
     manager = both(two)
-    assert manager.is_lost(T0, ID)
-    manager.mark_replicas({T0: ID}, standing)
-    assert manager.is_lost(T0, ID) is (standing is Standing.LOST)
+    assert manager.registers.is_lost(T0, ID)
+    manager.registers.mark_replicas({T0: ID}, standing)
+    assert manager.registers.is_lost(T0, ID) is (standing is Standing.LOST)
     write(manager, remade_in)
-    assert not manager.is_lost(T0, ID)
-    assert manager.has_all_records(T0, ID)
+    assert not manager.registers.is_lost(T0, ID)
+    assert manager.registers.has_all_records(T0, ID)
     manager.abandon()
     two.lose_power()
     manager = both(two)
-    assert manager.has_all_records(T0, ID)
+    assert manager.registers.has_all_records(T0, ID)
     assert entries_of(two) == [Entry(ID) if path == remade_in else None for path in (DIRECTORY, SECOND)]
     manager.abandon()
 
 
 def test_a_replica_is_marked_where_its_log_is(two: Disk) -> None:
     manager = both(two)
-    manager.forget_replicas(lambda name, topic_id: True)
+    manager.registers.forget_replicas(lambda name, topic_id: True)
     write(manager, SECOND)
-    manager.mark_replicas({T0: ID}, Standing.LOST)
+    manager.registers.mark_replicas({T0: ID}, Standing.LOST)
     assert entries_of(two) == [None, Entry(ID, Standing.LOST)]
     manager.abandon()
 
 
 def test_a_line_that_could_not_be_struck_out_is_struck_out_the_next_time(two: Disk) -> None:
     manager = both(two)
-    manager.forget_replicas(lambda name, topic_id: True)
-    manager.mark_replicas({T0: ID}, Standing.RESIGNED)
+    manager.registers.forget_replicas(lambda name, topic_id: True)
+    manager.registers.mark_replicas({T0: ID}, Standing.RESIGNED)
     filesystem = manager.context.filesystem
     assert isinstance(filesystem, SimulatedFilesystem)
     filesystem.faults.append(Fault(frozenset({"write_file"}), f"{DIRECTORY}/", errno.ENOSPC))
@@ -257,18 +257,18 @@ def test_a_line_that_could_not_be_struck_out_is_struck_out_the_next_time(two: Di
     assert manager.has_live_directory
     assert entries_of(two) == [Entry(ID, Standing.RESIGNED), Entry(ID)]
     filesystem.faults.clear()
-    manager.vouch_for(T0)
+    manager.registers.vouch_for(T0)
     assert entries_of(two) == [None, Entry(ID)]
-    assert manager.has_all_records(T0, ID)
+    assert manager.registers.has_all_records(T0, ID)
     manager.abandon()
 
 
 @pytest.mark.parametrize("is_flushed", [True, False], ids=["entered", "to be entered"])
 def test_what_is_known_of_a_replica_moves_with_its_log(two: Disk, is_flushed: bool) -> None:
     manager = both(two)
-    manager.forget_replicas(lambda name, topic_id: True)
+    manager.registers.forget_replicas(lambda name, topic_id: True)
     log = manager.create(T0, ID, LogConfig(), directory=DIRECTORY)
-    manager.vouch_for(T0)
+    manager.registers.vouch_for(T0)
     log.append_as_leader(batch(b"x"), 0)
     if is_flushed:
         log.flush()
@@ -278,17 +278,17 @@ def test_what_is_known_of_a_replica_moves_with_its_log(two: Disk, is_flushed: bo
     manager.abandon()
     lose(two, SECOND)
     manager = both(two)
-    assert manager.is_lost(T0, ID)
+    assert manager.registers.is_lost(T0, ID)
     manager.abandon()
 
 
 def test_a_move_does_not_vouch_for_a_replica_for_which_nobody_has(two: Disk) -> None:
     manager = both(two)
-    manager.forget_replicas(lambda name, topic_id: True)
-    manager.mark_replicas({T0: ID}, Standing.RESIGNED)
+    manager.registers.forget_replicas(lambda name, topic_id: True)
+    manager.registers.mark_replicas({T0: ID}, Standing.RESIGNED)
     manager.create(T0, ID, LogConfig(), directory=DIRECTORY).append_as_leader(batch(b"x"), 0)
     move(manager, SECOND).flush()
-    assert not manager.has_all_records(T0, ID)
+    assert not manager.registers.has_all_records(T0, ID)
     manager.abandon()
 
 

@@ -431,7 +431,7 @@ class TestThrottle:
 @pytest.mark.parametrize("is_flushed", [True, False], ids=["entered", "to be entered"])
 async def test_the_register_tells_of_a_replica_where_it_was_moved_to(stage: Stage, is_flushed: bool) -> None:
     partition = stage.create()
-    stage.logs.vouch_for(NAME)
+    stage.logs.registers.vouch_for(NAME)
     append(partition, 3)
     if is_flushed:
         stage.log.flush()
