@@ -33,20 +33,6 @@ SHARED_BROKER_OVERRIDES = {
 }
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("kbroker")
-    group.addoption(
-        "--bootstrap-server",
-        metavar="HOST:PORT",
-        help="use this running broker; cases that start or stop brokers are skipped",
-    )
-    group.addoption(
-        "--broker-command",
-        metavar="COMMAND",
-        help="start this command (kbroker serve's arguments are appended) in place of kbroker",
-    )
-
-
 @pytest.fixture(scope="session")
 def broker_command(request: pytest.FixtureRequest) -> tuple[str, ...] | None:
     """Command of the broker under test; None stands for kbroker itself."""

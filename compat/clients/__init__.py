@@ -1,0 +1,1 @@
+"""Clients in five languages, each behind a driver that speaks the same few lines of JSON."""

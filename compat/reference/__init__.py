@@ -1,0 +1,1 @@
+"""Apache Kafka itself, from Maven: the broker that judges, and its own tools."""
