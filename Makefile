@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.kbroker-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench bench-quick kill chaos sim container clean
+.PHONY: help run test lint format bench bench-quick bench-peers kill chaos sim container clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ bench: $(READY) ## the benchmark table (about five minutes)
 
 bench-quick: $(READY) ## the same, shorter and noisier
 	$(BIN)/python -m tests.bench --quick
+
+bench-peers: $(READY) ## kbroker, Apache Kafka and kfake under the same load, into docs/BENCHMARKS.md (Java, Maven, Go)
+	$(BIN)/python -m compat.bench
 
 kill: $(READY) ## kill -9 the broker twenty times under load, then with transactions, and check every record
 	$(BIN)/python -m tests.kill --kills 20 --seed 1

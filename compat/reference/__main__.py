@@ -11,60 +11,41 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from compat.reference.maven import NoReferenceError, class_path
-from compat.reference.server_properties import CLUSTER_ID, server_properties
+from compat.reference.maven import NoReferenceError
+from compat.reference.node import prepare
 from tests.broker_process import READY_PREFIX, free_port
-
-DEFAULT_HEAP = "-Xmx1G -Xms1G"
-"""What kafka-server-start.sh gives a broker; KAFKA_HEAP_OPTS says otherwise, as there."""
 
 
 def main() -> None:
     """Format where needed, leave a watcher behind that prints the ready line, and become Java."""
     options = _parser().parse_args()
+    overrides = dict(text.split("=", 1) for text in options.override)
     try:
-        path = class_path()
+        node = prepare(
+            Path(options.data_dir),
+            host=options.host,
+            port=options.port or free_port(),
+            overrides=overrides,
+        )
     except NoReferenceError as error:
         sys.exit(f"no Apache Kafka: {error}")
-    data_dir = Path(options.data_dir).resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
-    port = options.port or free_port()
-    overrides = dict(text.split("=", 1) for text in options.override)
-    settings = server_properties(data_dir, host=options.host, port=port, overrides=overrides)
-    properties = data_dir.parent / f"{data_dir.name}.server.properties"
-    properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
-    if not any(
-        (Path(directory) / "meta.properties").exists() for directory in settings["log.dirs"].split(",")
-    ):
-        _format(path, properties)
-    bootstrap = settings["listeners"].split(",")[0].rpartition("://")[2]
+    broker_pid = os.getpid()
     if os.fork() == 0:
-        _announce(bootstrap, os.getppid())
+        _announce(node.bootstrap, broker_pid)
         os._exit(0)
-    heap = os.environ.get("KAFKA_HEAP_OPTS", DEFAULT_HEAP).split()
-    flags = os.environ.get("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseG1GC -XX:MaxGCPauseMillis=20").split()
-    line = ["java", *heap, *flags, "-Djava.awt.headless=true", "-cp", path, "kafka.Kafka", str(properties)]
-    os.execvp(line[0], line)
+    os.execvp(node.command[0], node.command)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m compat.reference", description=__doc__)
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     parser.add_argument("--override", metavar="KEY=VALUE", action="append", default=[])
     return parser
-
-
-def _format(path: str, properties: Path) -> None:
-    line = ["java", "-XX:TieredStopAtLevel=1", "-cp", path, "kafka.tools.StorageTool", "format"]
-    done = subprocess.run([*line, "-t", CLUSTER_ID, "-c", str(properties)], capture_output=True, text=True)
-    if done.returncode != 0:
-        sys.exit(f"no Apache Kafka: it cannot format its directory: {done.stdout}{done.stderr}")
 
 
 def _announce(bootstrap: str, broker_pid: int) -> None:
