@@ -384,6 +384,7 @@ class BrokerParts:
                 served=self.table.rows,
                 supported_features=SUPPORTED_FEATURES,
                 finalized_features=lambda: (self.image().revision, self.image().features),
+                identity=lambda: (self.image().cluster_id, config.node_id),
             ),
             MetadataHandlers(current_image=self.image, topic_creator=controller, settings=config),
             FeatureHandlers(features=controller),

@@ -1,6 +1,7 @@
-"""ApiVersions (key 18), versions 0-4.
+"""ApiVersions (key 18), versions 0-5.
 
-v3 client software name and version, flexible request, features (KIP-511, KIP-584); v4 features whose minimum is 0.
+v3 client software name and version, flexible request, features (KIP-511, KIP-584); v4 features whose minimum is 0;
+v5 the cluster and broker that the client means, who is told if it has reached another one (KIP-1242).
 The response header is never flexible, so that any client can read it; an unknown version is answered in version 0.
 """
 
@@ -15,6 +16,7 @@ from wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 
 _SOFTWARE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 _SOFTWARE_NAME_SINCE = 3
+_NO_NODE_ID = -1
 
 
 class ApiVersionsHandlers:
@@ -26,11 +28,16 @@ class ApiVersionsHandlers:
         served: Callable[[], Iterable[ServedApi]],
         supported_features: Mapping[str, tuple[int, int]],
         finalized_features: Callable[[], tuple[int, Mapping[str, int]]],
+        identity: Callable[[], tuple[str | None, int]] = lambda: (None, _NO_NODE_ID),
     ) -> None:
-        """``supported_features``: name -> (lowest, highest level); ``finalized_features``: (epoch, name -> level)."""
+        """``supported_features``: name -> (lowest, highest level); ``finalized_features``: (epoch, name -> level).
+
+        ``identity``: the cluster's id and this broker's node id.
+        """
         self._served = served
         self._supported_features = supported_features
         self._finalized_features = finalized_features
+        self._identity = identity
 
     @handles(ApiVersionsRequest)
     async def api_versions(self, request: ApiVersionsRequest, context: RequestContext) -> ApiVersionsResponse:
@@ -42,6 +49,11 @@ class ApiVersionsHandlers:
             and _SOFTWARE_NAME.fullmatch(request.client_software_version)
         ):
             return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
+        if request.cluster_id is not None or request.node_id != _NO_NODE_ID:
+            if request.cluster_id is None or request.node_id == _NO_NODE_ID:
+                return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
+            if (request.cluster_id, request.node_id) != self._identity():
+                return ApiVersionsResponse(error_code=ErrorCode.REBOOTSTRAP_REQUIRED)
         epoch, levels = self._finalized_features()
         return ApiVersionsResponse(
             api_keys=self._api_keys(),

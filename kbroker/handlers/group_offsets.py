@@ -1,14 +1,14 @@
-"""OffsetCommit (key 8, versions 2-10), OffsetFetch (9, 1-10), TxnOffsetCommit (28, 0-5), OffsetDelete (47, 0).
+"""OffsetCommit (key 8, versions 2-10), OffsetFetch (9, 1-10), TxnOffsetCommit (28, 0-6), OffsetDelete (47, 0).
 
 OffsetCommit  v2-4 retention time; v6 leader epochs (KIP-320); v7 group.instance.id (KIP-345); v8 flexible;
               v9 GROUP_ID_NOT_FOUND, STALE_MEMBER_EPOCH (KIP-848); v10 topic ids (KIP-516)
 OffsetFetch   v2 null asks for all topics, error of the whole response; v5 leader epochs; v6 flexible;
               v7 require stable (KIP-447); v8 several groups (KIP-709); v9 member epochs (KIP-848); v10 topic ids
 TxnOffsetCommit  v2 leader epochs; v3 flexible, the group's generation and member (KIP-447); v4 TRANSACTION_ABORTABLE;
-              v5 transactions without AddOffsetsToTxn (KIP-890)
+              v5 transactions without AddOffsetsToTxn (KIP-890); v6 topic ids, GROUP_ID_NOT_FOUND (KIP-1319)
 OffsetDelete  KIP-496
 
-Every version of OffsetCommit notes the id of the topic, so that the offset does not count when a topic of the
+Every version of either commit notes the id of the topic, so that the offset does not count when a topic of the
 same name is asked for by another id later.
 
 Offsets of a transaction are records of the group's partition of ``__consumer_offsets``, which must belong to the
@@ -18,7 +18,6 @@ transaction as any other partition must (``transaction_verification.py``). They 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from typing import Protocol
 
 from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC
@@ -38,6 +37,7 @@ from wire.messages.transactions import TxnOffsetCommitRequest, TxnOffsetCommitRe
 from wire.schema import ZERO_UUID
 
 _TOPIC_IDS_SINCE = 10
+_TRANSACTIONAL_TOPIC_IDS_SINCE = 6
 _BATCHED_FETCH_SINCE = 8
 _FETCH_ERROR_SINCE = 2
 _LOAD_IN_PROGRESS_SINCE = 2
@@ -72,11 +72,14 @@ class GroupOffsets(Protocol):
     async def commit_transactional_offsets(
         self,
         request: TxnOffsetCommitRequest,
-        topic_ids: Mapping[str, uuid.UUID],
+        origin: RequestContext,
         *,
         verification_guard: object | None = None,
     ) -> TxnOffsetCommitResponse:
-        """``verification_guard`` is the proof that the group's partition belongs to the transaction."""
+        """Topics have both name and id.
+
+        ``verification_guard`` is the proof that the group's partition belongs to the transaction.
+        """
         ...
 
     def partition_for(self, group_id: str) -> int:
@@ -126,7 +129,7 @@ class GroupOffsetHandlers:
             if (known := self._known_part(topic, refused, by_id=by_id)) is not None
         ]
         if not request.topics:
-            return OffsetCommitResponse(topics=refused)
+            return OffsetCommitResponse(topics=_merged(refused, [], by_id=by_id))
         response = await self._groups.commit_offsets(request, context)
         if refused:
             response.topics = _merged(refused, response.topics, by_id=by_id)
@@ -163,29 +166,39 @@ class GroupOffsetHandlers:
         self, request: TxnOffsetCommitRequest, context: RequestContext
     ) -> TxnOffsetCommitResponse:
         refused: list[_TransactionalResult] = []
+        by_id = context.api_version >= _TRANSACTIONAL_TOPIC_IDS_SINCE
         request.topics = [
-            known for topic in request.topics if (known := self._known_offsets(topic, refused)) is not None
+            known
+            for topic in request.topics
+            if (known := self._known_offsets(topic, refused, by_id=by_id)) is not None
         ]
         if not request.topics:
-            return TxnOffsetCommitResponse(topics=refused)
+            return TxnOffsetCommitResponse(topics=_merged_transactional(refused, [], by_id=by_id))
         response = await self._commit_transactional(request, context)
         if refused:
-            response.topics = _merged_transactional(refused, response.topics)
+            response.topics = _merged_transactional(refused, response.topics, by_id=by_id)
         if context.api_version < _LOAD_IN_PROGRESS_SINCE:
             _replace_load_in_progress(response)
         return response
 
     def _known_offsets(
-        self, topic: _TransactionalTopic, refused: list[_TransactionalResult]
+        self, topic: _TransactionalTopic, refused: list[_TransactionalResult], *, by_id: bool
     ) -> _TransactionalTopic | None:
         """The topic with the partitions that exist; the others go to ``refused`` with their error."""
+        error = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        if by_id:
+            topic.name = self._topics.topic_name(topic.topic_id) or ""
+            if not topic.name:
+                error = ErrorCode.UNKNOWN_TOPIC_ID
+        else:
+            topic.topic_id = self._topics.topic_id(topic.name)
         unknown = [
             partition.partition_index
             for partition in topic.partitions
-            if not self._topics.has_partition(topic.name, partition.partition_index)
+            if not (topic.name and self._topics.has_partition(topic.name, partition.partition_index))
         ]
         if unknown:
-            refused.append(_transactional_result(topic.name, unknown, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+            refused.append(_transactional_result(topic, unknown, error))
             topic.partitions = [
                 partition for partition in topic.partitions if partition.partition_index not in unknown
             ]
@@ -200,13 +213,12 @@ class GroupOffsetHandlers:
             return TxnOffsetCommitResponse(
                 topics=[
                     _transactional_result(
-                        topic.name, [partition.partition_index for partition in topic.partitions], error.code
+                        topic, [partition.partition_index for partition in topic.partitions], error.code
                     )
                     for topic in request.topics
                 ]
             )
-        topic_ids = {topic.name: self._topics.topic_id(topic.name) for topic in request.topics}
-        return await self._groups.commit_transactional_offsets(request, topic_ids, verification_guard=guard)
+        return await self._groups.commit_transactional_offsets(request, context, verification_guard=guard)
 
     async def _verify(
         self, request: TxnOffsetCommitRequest, context: RequestContext
@@ -317,19 +329,22 @@ def _merged(
     return list(topics.values())
 
 
-def _transactional_result(topic: str, indexes: list[int], code: ErrorCode) -> _TransactionalResult:
+def _transactional_result(
+    topic: _TransactionalTopic, indexes: list[int], code: ErrorCode
+) -> _TransactionalResult:
     return _TransactionalResult(
-        name=topic,
+        name=topic.name,
+        topic_id=topic.topic_id,
         partitions=[_TransactionalPartition(partition_index=index, error_code=code) for index in indexes],
     )
 
 
 def _merged_transactional(
-    refused: list[_TransactionalResult], committed: list[_TransactionalResult]
+    refused: list[_TransactionalResult], committed: list[_TransactionalResult], *, by_id: bool
 ) -> list[_TransactionalResult]:
-    topics: dict[str, _TransactionalResult] = {}
+    topics: dict[object, _TransactionalResult] = {}
     for topic in [*refused, *committed]:
-        known = topics.setdefault(topic.name, topic)
+        known = topics.setdefault(topic.topic_id if by_id else topic.name, topic)
         if known is not topic:
             known.partitions.extend(topic.partitions)
     return list(topics.values())

@@ -1,9 +1,9 @@
-"""FindCoordinator (key 10, versions 0-6), DescribeGroups (15, 0-6), ListGroups (16, 0-5), DeleteGroups (42, 0-2).
+"""FindCoordinator (key 10, versions 0-6), DescribeGroups (15, 0-6), ListGroups (16, 0-5), DeleteGroups (42, 0-3).
 
 FindCoordinator  v1 key type: group or transaction; v3 flexible; v4 several keys (KIP-699); v6 share groups (KIP-932)
 DescribeGroups   v3 authorized operations (KIP-430); v4 group.instance.id; v5 flexible; v6 GROUP_ID_NOT_FOUND (KIP-1043)
 ListGroups       v3 flexible; v4 filter by state (KIP-518); v5 filter by type (KIP-848)
-DeleteGroups     v2 flexible
+DeleteGroups     v2 flexible; v3 error messages
 
 A transactional id is found by the same rule as a group, in ``__transaction_state``. Share groups are not served,
 so their key type is refused as Apache Kafka refuses it where share groups are off: INVALID_REQUEST.

@@ -19,7 +19,6 @@ from kio.serial import entity_reader, entity_writer
 from kio.static.constants import EntityType
 
 from tests.wire.messages_under_test import Limit
-from wire.messages import API_KEYS
 from wire.schema import ZERO_UUID, Field, Message, Request, Response, Structure
 
 EPOCH = dt.datetime.fromtimestamp(0, tz=dt.UTC)
@@ -39,15 +38,6 @@ def kio_class(message_class: type[Message], version: int) -> Any:
     except UnknownEntity:
         return None
     return getattr(module, message_class.__name__)
-
-
-def expected_of_kio() -> set[tuple[int, int]]:
-    """Every (key, version) of the table, which kio is expected to have."""
-    return {
-        (api.key, version)
-        for api in API_KEYS.values()
-        for version in range(api.min_version, api.max_version + 1)
-    }
 
 
 @cache

@@ -8,7 +8,7 @@ DescribeGroups (key 15, versions 0-6, flexible from 5). 3: authorized operations
 
 ListGroups (key 16, versions 0-5, flexible from 3). 4: filtered by state (KIP-518). 5: and by type (KIP-848).
 
-DeleteGroups (key 42, versions 0-2, flexible from 2): KIP-229.
+DeleteGroups (key 42, versions 0-3, flexible from 2): KIP-229. 3: error messages.
 """
 
 from __future__ import annotations
@@ -97,14 +97,15 @@ class ListGroupsResponse(Response, api_key=16, versions="0-5", flexible="3+"):
     groups: list[ListedGroup] = array(ListedGroup)
 
 
-class DeleteGroupsRequest(Request, api_key=42, versions="0-2", flexible="2+"):
+class DeleteGroupsRequest(Request, api_key=42, versions="0-3", flexible="2+"):
     groups_names: list[str] = array(string)
 
 
-class DeleteGroupsResponse(Response, api_key=42, versions="0-2", flexible="2+"):
+class DeleteGroupsResponse(Response, api_key=42, versions="0-3", flexible="2+"):
     class DeletableGroupResult(Structure):
         group_id: str = string()
         error_code: int = int16()
+        error_message: str | None = nullable_string("3+", default=None, ignorable=True)
 
     throttle_time_ms: int = int32()
     results: list[DeletableGroupResult] = array(DeletableGroupResult)

@@ -11,8 +11,8 @@ tells (KIP-890).
 WriteTxnMarkers (key 27, versions 1-2, flexible from 1): from a coordinator to the partitions' leaders. 2: the
 transaction's version (KIP-1228).
 
-TxnOffsetCommit (key 28, versions 0-5, flexible from 3). 2: leader epochs. 3: the group's generation and member
-(KIP-447). 5: it adds the group to the transaction by itself (KIP-890).
+TxnOffsetCommit (key 28, versions 0-6, flexible from 3). 2: leader epochs. 3: the group's generation and member
+(KIP-447). 5: it adds the group to the transaction by itself (KIP-890). 6: topic ids in place of names (KIP-1319).
 
 DescribeProducers (key 61, version 0, flexible), DescribeTransactions (key 65, version 0, flexible) and
 ListTransactions (key 66, versions 0-2, flexible): KIP-664. ListTransactions 1: only old ones (KIP-994). 2: by a
@@ -20,6 +20,8 @@ pattern of their ids (KIP-1152).
 """
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from wire.schema import (
     Request,
@@ -33,6 +35,7 @@ from wire.schema import (
     int64,
     nullable_string,
     string,
+    uuid,
 )
 
 
@@ -138,7 +141,7 @@ class WriteTxnMarkersResponse(Response, api_key=27, versions="1-2", flexible="1+
     markers: list[WritableTxnMarkerResult] = array(WritableTxnMarkerResult)
 
 
-class TxnOffsetCommitRequest(Request, api_key=28, versions="0-5", flexible="3+"):
+class TxnOffsetCommitRequest(Request, api_key=28, versions="0-6", flexible="3+"):
     class TxnOffsetCommitRequestTopic(Structure):
         class TxnOffsetCommitRequestPartition(Structure):
             partition_index: int = int32()
@@ -146,7 +149,8 @@ class TxnOffsetCommitRequest(Request, api_key=28, versions="0-5", flexible="3+")
             committed_leader_epoch: int = int32("2+", default=-1, ignorable=True)
             committed_metadata: str | None = nullable_string()
 
-        name: str = string()
+        name: str = string("0-5", ignorable=True)
+        topic_id: UUID = uuid("6+", ignorable=True)
         partitions: list[TxnOffsetCommitRequestPartition] = array(TxnOffsetCommitRequestPartition)
 
     transactional_id: str = string()
@@ -159,13 +163,14 @@ class TxnOffsetCommitRequest(Request, api_key=28, versions="0-5", flexible="3+")
     topics: list[TxnOffsetCommitRequestTopic] = array(TxnOffsetCommitRequestTopic)
 
 
-class TxnOffsetCommitResponse(Response, api_key=28, versions="0-5", flexible="3+"):
+class TxnOffsetCommitResponse(Response, api_key=28, versions="0-6", flexible="3+"):
     class TxnOffsetCommitResponseTopic(Structure):
         class TxnOffsetCommitResponsePartition(Structure):
             partition_index: int = int32()
             error_code: int = int16()
 
-        name: str = string()
+        name: str = string("0-5", ignorable=True)
+        topic_id: UUID = uuid("6+", ignorable=True)
         partitions: list[TxnOffsetCommitResponsePartition] = array(TxnOffsetCommitResponsePartition)
 
     throttle_time_ms: int = int32()

@@ -8,7 +8,6 @@ group. Kafka: ``OffsetMetadataManager.commitOffset``, ``ClassicGroup.validateOff
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from kbroker.coordination.group.config import GroupConfig
@@ -22,9 +21,9 @@ from kbroker.coordination.ports import RequestOrigin
 from wire.errors import ApiError, ErrorCode
 from wire.messages.group_offsets import OffsetCommitRequest, OffsetCommitResponse
 from wire.messages.transactions import TxnOffsetCommitRequest, TxnOffsetCommitResponse
-from wire.schema import ZERO_UUID
 
 _GROUP_ID_NOT_FOUND_SINCE = 9
+_TRANSACTIONAL_GROUP_ID_NOT_FOUND_SINCE = 6
 _BROKER_RETENTION = -1
 _TIMESTAMP_MAX = 2**63 - 1
 
@@ -93,9 +92,9 @@ class OffsetCommits:
         return out
 
     def commit_transactional(
-        self, request: TxnOffsetCommitRequest, topic_ids: Mapping[str, uuid.UUID], now_ms: int
+        self, request: TxnOffsetCommitRequest, origin: RequestOrigin, now_ms: int
     ) -> Result[TxnOffsetCommitResponse]:
-        """The offsets stay pending until the marker of the transaction comes."""
+        """The offsets stay pending until the marker of the transaction comes; topics as for ``commit``."""
         out: Result[TxnOffsetCommitResponse] = Result()
         group = self._groups.get(request.group_id)
         generation_id = request.generation_id_or_member_epoch
@@ -104,13 +103,13 @@ class OffsetCommits:
                 group, _Committer(request.member_id, request.group_instance_id, generation_id, True)
             )
         elif generation_id >= 0:
-            raise ApiError(ErrorCode.ILLEGAL_GENERATION)
+            knows_not_found = origin.api_version >= _TRANSACTIONAL_GROUP_ID_NOT_FOUND_SINCE
+            raise ApiError(ErrorCode.GROUP_ID_NOT_FOUND if knows_not_found else ErrorCode.ILLEGAL_GENERATION)
         out.response = response = TxnOffsetCommitResponse()
         for topic in request.topics:
-            topic_id = topic_ids.get(topic.name, ZERO_UUID)
-            topic_response = _TxnTopicResponse(name=topic.name)
+            topic_response = _TxnTopicResponse(name=topic.name, topic_id=topic.topic_id)
             for partition in topic.partitions:
-                committed = _committed(partition, now_ms, NO_TIMESTAMP, topic_id)
+                committed = _committed(partition, now_ms, NO_TIMESTAMP, topic.topic_id)
                 error = self._record(request.group_id, topic.name, partition.partition_index, committed, out)
                 topic_response.partitions.append(
                     _TxnPartitionResponse(partition_index=partition.partition_index, error_code=error)

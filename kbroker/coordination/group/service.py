@@ -7,7 +7,7 @@ request's clients understand. Which error is told in which field follows Kafka t
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -222,11 +222,11 @@ class GroupCoordinator:
     async def commit_transactional_offsets(
         self,
         request: TxnOffsetCommitRequest,
-        topic_ids: Mapping[str, uuid.UUID],
+        origin: RequestOrigin,
         *,
         verification_guard: object | None = None,
     ) -> TxnOffsetCommitResponse:
-        """The transaction is known to be open; ``topic_ids`` are those of the topics in the request.
+        """The transaction is known to be open; topics have both name and id.
 
         ``verification_guard`` is what the group's log gave out when that was asked for.
         """
@@ -235,7 +235,7 @@ class GroupCoordinator:
                 raise ApiError(ErrorCode.INVALID_GROUP_ID)
             return await self._runtime.write(
                 self.partition_for(request.group_id),
-                lambda shard, caller, now_ms: shard.commit_transactional_offsets(request, topic_ids, now_ms),
+                lambda shard, caller, now_ms: shard.commit_transactional_offsets(request, origin, now_ms),
                 Producer(request.producer_id, request.producer_epoch, verification_guard),
             )
         except ApiError as error:
@@ -244,6 +244,7 @@ class GroupCoordinator:
                 topics=[
                     topic_class(
                         name=topic.name,
+                        topic_id=topic.topic_id,
                         partitions=[
                             topic_class.TxnOffsetCommitResponsePartition(
                                 partition_index=partition.partition_index, error_code=error.code

@@ -89,7 +89,7 @@ class Subject:
             group_id=group,
             topics=[
                 _CommitTopic(
-                    **self._naming(topic),
+                    **self.naming(topic),
                     partitions=[
                         _CommitTopic.OffsetCommitRequestPartition(
                             partition_index=index, committed_offset=10 + index, committed_metadata="m"
@@ -110,7 +110,7 @@ class Subject:
             for topic in response.topics
         ]
 
-    def _naming(self, topic: str | uuid.UUID) -> dict[str, Any]:
+    def naming(self, topic: str | uuid.UUID) -> dict[str, Any]:
         return {"name": topic} if isinstance(topic, str) else {"topic_id": topic}
 
     async def fetch_old(self, version: int, topics: dict[str, list[int]] | None, group: str = GROUP) -> Any:
@@ -135,7 +135,7 @@ class Subject:
                     topics=None
                     if topics is None
                     else [
-                        _FetchTopic(**self._naming(topic), partition_indexes=indexes)
+                        _FetchTopic(**self.naming(topic), partition_indexes=indexes)
                         for topic, indexes in topics.items()
                     ],
                 )
@@ -311,13 +311,19 @@ _TransactionalTopic = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
 PRODUCER = 7
 
 
+def _offset(index: int) -> _TransactionalTopic.TxnOffsetCommitRequestPartition:
+    return _TransactionalTopic.TxnOffsetCommitRequestPartition(
+        partition_index=index, committed_offset=10 + index, committed_metadata="m"
+    )
+
+
 async def commit_in_transaction(
     subject: Subject,
     version: int,
-    topics: dict[str, list[int]] | None = None,
+    topics: dict[str | uuid.UUID, list[int]] | None = None,
     group: str = GROUP,
     **fields: Any,
-) -> dict[tuple[str, int], ErrorCode]:
+) -> dict[tuple[str | uuid.UUID, int], ErrorCode]:
     """Commits offset 10 + partition as part of the transaction of ``tx``."""
     request = TxnOffsetCommitRequest(
         transactional_id="tx",
@@ -326,21 +332,18 @@ async def commit_in_transaction(
         producer_epoch=0,
         topics=[
             _TransactionalTopic(
-                name=name,
-                partitions=[
-                    _TransactionalTopic.TxnOffsetCommitRequestPartition(
-                        partition_index=index, committed_offset=10 + index, committed_metadata="m"
-                    )
-                    for index in indexes
-                ],
+                **subject.naming(topic),
+                partitions=[_offset(index) for index in indexes],
             )
-            for name, indexes in (topics or {"t": [0]}).items()
+            for topic, indexes in (topics or ({"t": [0]} if version < 6 else {TOPICS["t"]: [0]})).items()
         ],
         **fields,
     )
     response = await send(subject.handlers.commit_transactional_offsets, request, version)
     return {
-        (topic.name, partition.partition_index): ErrorCode(partition.error_code)
+        (topic.topic_id if version >= 6 else topic.name, partition.partition_index): ErrorCode(
+            partition.error_code
+        )
         for topic in response.topics
         for partition in topic.partitions
     }
@@ -359,11 +362,12 @@ async def offset_of(subject: Subject, *, require_stable: bool = False) -> tuple[
     return partition.error_code, partition.committed_offset
 
 
-@pytest.mark.parametrize("version", range(6))
+@pytest.mark.parametrize("version", range(7))
 async def test_the_groups_partition_is_verified_or_added_by_version(subject: Subject, version: int) -> None:
     partition = CONSUMER_OFFSETS_TOPIC, subject.stage.groups.partition_for(GROUP)
-    assert await commit_in_transaction(subject, version) == {("t", 0): ErrorCode.NONE}
-    adds = version == 5
+    topic = "t" if version < 6 else TOPICS["t"]
+    assert await commit_in_transaction(subject, version) == {(topic, 0): ErrorCode.NONE}
+    adds = version >= 5
     assert subject.transactions.asked == [("tx", (PRODUCER, 0), [partition], not adds, 2 if adds else 0)]
     assert subject.stage.log.guards == [subject.partitions.guard]
 
@@ -390,6 +394,27 @@ async def test_what_does_not_exist_takes_no_offsets_in_a_transaction(subject: Su
     subject.transactions.asked.clear()
     assert await commit_in_transaction(subject, 5, {"x": [0]}) == {("x", 0): UNKNOWN_PARTITION}
     assert subject.transactions.asked == []
+
+
+async def test_topics_of_a_transaction_by_their_ids(subject: Subject) -> None:
+    t, u = TOPICS.values()
+    answer = await commit_in_transaction(subject, 6, {t: [0, 9], UNKNOWN_ID: [0], ZERO_UUID: [1], u: [1]})
+    assert answer == {
+        (t, 9): UNKNOWN_PARTITION,
+        (t, 0): 0,
+        (UNKNOWN_ID, 0): UNKNOWN_TOPIC_ID,
+        (ZERO_UUID, 1): UNKNOWN_TOPIC_ID,
+        (u, 1): 0,
+    }
+    await end_transaction(subject, committed=True)
+    assert await offset_of(subject) == (0, 10)
+    assert await commit_in_transaction(subject, 6, group="") == {(t, 0): ErrorCode.INVALID_GROUP_ID}
+    twice = [_TransactionalTopic(topic_id=UNKNOWN_ID, partitions=[_offset(index)]) for index in (0, 1)]
+    request = TxnOffsetCommitRequest(transactional_id="tx", group_id=GROUP, topics=twice)
+    (merged,) = (await send(subject.handlers.commit_transactional_offsets, request, 6)).topics
+    assert [partition.partition_index for partition in merged.partitions] == [0, 1]
+    del subject.catalog.topics["t"]
+    assert await commit_in_transaction(subject, 6) == {(t, 0): UNKNOWN_TOPIC_ID}
 
 
 async def test_a_group_needs_a_name_before_anybody_is_asked(subject: Subject) -> None:

@@ -339,6 +339,7 @@ class Harness:
         *,
         instance: str | None = None,
         group: str = GROUP,
+        version: int = 5,
     ) -> Call:
         topic_class = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
         request = TxnOffsetCommitRequest(
@@ -359,9 +360,10 @@ class Harness:
                 for (topic, index), offset in offsets.items()
             ],
         )
+        origin = Origin(version)
         return self.call(
             "commit in transaction",
-            lambda call: self.shard.commit_transactional_offsets(request, {}, self.now_ms),
+            lambda call: self.shard.commit_transactional_offsets(request, origin, self.now_ms),
             producer_id,
         )
 

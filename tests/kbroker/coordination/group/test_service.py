@@ -301,9 +301,9 @@ class TestOffsets:
         partition = topic_class.TxnOffsetCommitRequestPartition(partition_index=T[1], committed_offset=7)
         request = TxnOffsetCommitRequest(
             group_id=GROUP, producer_id=1, producer_epoch=2,
-            topics=[topic_class(name=T[0], partitions=[partition])],
+            topics=[topic_class(name=T[0], topic_id=TOPIC_ID, partitions=[partition])],
         )  # fmt: skip
-        response = await stage.groups.commit_transactional_offsets(request, {T[0]: TOPIC_ID})
+        response = await stage.groups.commit_transactional_offsets(request, Origin(6))
         assert response.topics[0].partitions[0].error_code == ErrorCode.NONE
         assert await stage.fetch() == (ErrorCode.NONE, -1)
         await stage.groups.complete_transaction(
@@ -313,7 +313,7 @@ class TestOffsets:
         for group_id, expected in (("", ErrorCode.INVALID_GROUP_ID), (GROUP, ErrorCode.NOT_COORDINATOR)):
             stage.groups.unload(stage.groups.partition_for(GROUP))
             request.group_id = group_id
-            response = await stage.groups.commit_transactional_offsets(request, {})
+            response = await stage.groups.commit_transactional_offsets(request, Origin(6))
             assert response.topics[0].partitions[0].error_code == expected
 
 
