@@ -15,6 +15,7 @@ import errno
 import fcntl
 import mmap
 import os
+import struct
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -316,7 +317,8 @@ class OsFilesystem:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock_as_java_does(descriptor)
+        except (BlockingIOError, PermissionError):
             os.close(descriptor)
             return None
         except OSError:
@@ -337,3 +339,17 @@ class OsFilesystem:
             return max(64, os.sysconf("SC_OPEN_MAX"))
         except (ValueError, OSError):
             return 1024
+
+
+def _lock_as_java_does(descriptor: int) -> None:
+    """Keep out, and be kept out by, an Apache Kafka: its lock is a record lock, which ``flock`` does not see.
+
+    Where the kernel has them it is one of the open file, so that closing another descriptor of it does not drop it.
+    BlockingIOError or PermissionError if somebody has it.
+    """
+    set_lock = getattr(fcntl, "F_OFD_SETLK", None)
+    if set_lock is None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        # struct flock: type, whence, start, length (0: all of it), pid, which must be 0.
+        fcntl.fcntl(descriptor, set_lock, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 _KEYS_REMEMBERED = 4096
 _INT_MASK = 0xFFFFFFFF
-_SIGN_MASK = 0x7FFFFFFF
+_INT_MAX = 0x7FFFFFFF
+_INT_MIN = -(1 << 31)
 
 
 @lru_cache(maxsize=_KEYS_REMEMBERED)
@@ -20,9 +21,14 @@ def java_string_hash(text: str) -> int:
     value = 0
     for index in range(0, len(units), 2):
         value = (31 * value + (units[index] << 8 | units[index + 1])) & _INT_MASK
-    return value - (1 << 32) if value > _SIGN_MASK else value
+    return value - (1 << 32) if value > _INT_MAX else value
 
 
 def partition_for(key: str, partition_count: int) -> int:
-    """The partition of ``key``. ``Utils.abs`` clears the sign bit, it does not negate."""
-    return (java_string_hash(key) & _SIGN_MASK) % partition_count
+    """The partition of ``key``.
+
+    ``Utils.abs`` negates, and makes 0 of the one number that it cannot negate; ``Utils.toPositive``, which clears the
+    sign bit instead, is what producers partition records with.
+    """
+    value = java_string_hash(key)
+    return 0 if value == _INT_MIN else abs(value) % partition_count

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,27 @@ def test_a_lock_is_exclusive_within_the_process_too(filesystem: OsFilesystem, tm
     assert filesystem.lock(f"{tmp_path}/.lock") is None
     lock.release()
     lock.release()
+    again = filesystem.lock(f"{tmp_path}/.lock")
+    assert again is not None
+    again.release()
+
+
+def test_a_lock_keeps_out_a_process_that_locks_as_java_does(filesystem: OsFilesystem, tmp_path: Path) -> None:
+    program = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB); "
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, f"{tmp_path}/.lock"]
+    lock = filesystem.lock(f"{tmp_path}/.lock")
+    assert lock is not None
+    refused = subprocess.run(command, input="", capture_output=True, text=True)
+    assert "BlockingIOError" in refused.stderr
+    lock.release()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        assert filesystem.lock(f"{tmp_path}/.lock") is None
+        other.communicate("")
     again = filesystem.lock(f"{tmp_path}/.lock")
     assert again is not None
     again.release()
