@@ -25,6 +25,7 @@ from wire.schema import Message, Request
 
 RESPONSE_BYTES_MAX = 512 * 1024 * 1024
 _CLIENT_SOFTWARE = "kbroker"
+_CORRELATION_ID_BYTES = 4
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 
@@ -179,12 +180,29 @@ class BrokerClient:
         return frame
 
     async def _agree_on_versions(self) -> None:
-        request = ApiVersionsRequest(client_software_name=_CLIENT_SOFTWARE, client_software_version="1")
-        response = await self.request(request, ApiVersionsResponse, version=ApiVersionsRequest.max_version)
-        if response.error_code == ErrorCode.UNSUPPORTED_VERSION:  # answered in version 0 by an older broker
-            response = await self.request(ApiVersionsRequest(), ApiVersionsResponse, version=0)
+        response = await self._ask_for_versions(ApiVersionsRequest.max_version)
+        if response.error_code == ErrorCode.UNSUPPORTED_VERSION:
+            # An older broker says what it does serve of this API (KIP-511); one from before that says nothing.
+            own = [row.max_version for row in response.api_keys if row.api_key == ApiVersionsRequest.api_key]
+            older = min([*own, ApiVersionsRequest.max_version - 1]) if own else 0
+            response = await self._ask_for_versions(older)
         if response.error_code:
             raise ApiError(ErrorCode(response.error_code), "ApiVersions was refused")
         self._versions = {
             row.api_key: range(row.min_version, row.max_version + 1) for row in response.api_keys
         }
+
+    async def _ask_for_versions(self, version: int) -> ApiVersionsResponse:
+        """One ApiVersions. A broker that does not know ``version`` answers in version 0."""
+        request = ApiVersionsRequest(client_software_name=_CLIENT_SOFTWARE, client_software_version="1")
+        async with self._in_use:
+            correlation_id, parts = self._encode(request, version)
+            await self._send(parts)
+            frame = await self._receive()
+            error_code = int.from_bytes(frame[_CORRELATION_ID_BYTES : _CORRELATION_ID_BYTES + 2], "big")
+            answered_in = 0 if error_code == ErrorCode.UNSUPPORTED_VERSION else version
+            answered_id, response = decode_response(request.api_key, answered_in, frame)
+        if answered_id != correlation_id:
+            raise ProtocolError(f"response {answered_id} came for request {correlation_id}")
+        assert isinstance(response, ApiVersionsResponse)
+        return response
