@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from kbroker.config.client_metrics_keys import CLIENT_METRICS_KEYS
-from kbroker.config.definition import ConfigError
+from kbroker.config.definition import ConfigError, UnknownConfigError
 from kbroker.config.limits import CLIENT_METRICS_INTERVAL_MS_MAX, CLIENT_METRICS_INTERVAL_MS_MIN
 
 _MATCHED_ATTRIBUTES = (
@@ -23,11 +23,15 @@ class UnusableSubscription(ConfigError):
     """A well-formed value that no subscription can have: Kafka calls the request invalid, not the config."""
 
 
+class UnknownSubscriptionKey(UnknownConfigError, UnusableSubscription):
+    """A key that no subscription has."""
+
+
 def check_client_metrics_overrides(overrides: Mapping[str, str]) -> None:
     """ConfigError unless a subscription may have these configs."""
     for name, text in overrides.items():
         if name not in CLIENT_METRICS_KEYS:
-            raise UnusableSubscription(name, text, "client metrics have no such config")
+            raise UnknownSubscriptionKey(name, text, "Unknown client metrics configuration")
     values = {name: CLIENT_METRICS_KEYS[name].parse(text) for name, text in overrides.items()}
     interval_ms = values.get("interval.ms")
     if isinstance(interval_ms, int) and not (

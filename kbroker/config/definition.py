@@ -14,13 +14,22 @@ from kbroker.config.validators import ConfigValue, Validator
 
 
 class ConfigError(Exception):
-    """A config value that cannot be used. ``str()`` is one line: key, value and what is allowed."""
+    """A config value that cannot be used. ``str()`` is one line, in the words of Kafka's ``ConfigException``."""
 
-    def __init__(self, name: str, value: str | None, allowed: str) -> None:
-        super().__init__(f"{name}={'' if value is None else value}: {allowed}".replace("\n", "\\n"))
+    def __init__(self, name: str, value: str | None, reason: str) -> None:
+        shown = "null" if value is None else value
+        super().__init__(f"Invalid value {shown} for configuration {name}: {reason}".replace("\n", "\\n"))
         self.name = name
         self.value = value
-        self.allowed = allowed
+        self.reason = reason
+
+
+class UnknownConfigError(ConfigError):
+    """A key that this kind of resource does not have; ``message`` is Kafka's for the kind, up to the key."""
+
+    def __init__(self, name: str, value: str | None, message: str) -> None:
+        super().__init__(name, value, message)
+        self.args = (f"{message}: {name}".replace("\n", "\\n"),)
 
 
 class ConfigType(IntEnum):
@@ -55,13 +64,6 @@ class UpdateMode(Enum):
 _INTEGER_BITS = {ConfigType.SHORT: 16, ConfigType.INT: 32, ConfigType.LONG: 64}
 _INTEGER_TEXT = re.compile(r"[+-]?[0-9]+")
 _DOUBLE_TEXT = re.compile(r"[+-]?(NaN|Infinity|([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fFdD]?)")
-_EXPECTED = {
-    ConfigType.BOOLEAN: "expected true or false",
-    ConfigType.SHORT: "expected a 16-bit integer",
-    ConfigType.INT: "expected a 32-bit integer",
-    ConfigType.LONG: "expected a 64-bit integer",
-    ConfigType.DOUBLE: "expected a number",
-}
 
 
 class ConfigDefinition:
@@ -126,8 +128,11 @@ class ConfigDefinition:
     def parse(self, text: str) -> ConfigValue:
         """The value that ``text`` stands for; ConfigError when it is not of the type or out of bounds."""
         value = self._typed(text)
-        if self.validator is not None and not self.validator.accepts(value):
-            raise self._error(text, f"expected {self.validator.allowed}")
+        if self.validator is not None:
+            refusal = self.validator.refusal(value)
+            if refusal is not None:
+                shown = refusal.item if refusal.item is not None else self.text_of(value)
+                raise self._error(shown or "", refusal.reason)
         return value
 
     def text_of(self, value: ConfigValue | None) -> str | None:
@@ -164,10 +169,16 @@ class ConfigDefinition:
                 return tuple(dict.fromkeys(re.split(r"\s*,\s*", trimmed))) if trimmed else ()
             case _:
                 return trimmed
-        raise self._error(text, _EXPECTED[self.type])
+        is_boolean = self.type is ConfigType.BOOLEAN
+        expected = (
+            "Expected value to be either true or false"
+            if is_boolean
+            else f"Not a number of type {self.type.name}"
+        )
+        raise self._error(text, expected)
 
-    def _error(self, text: str, allowed: str) -> ConfigError:
-        return ConfigError(self.name, "[hidden]" if self.sensitive else text, allowed)
+    def _error(self, text: str, reason: str) -> ConfigError:
+        return ConfigError(self.name, "[hidden]" if self.sensitive else text, reason)
 
 
 def java_double_text(number: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kbroker.config.broker_config import BrokerConfig
-from kbroker.config.definition import ConfigError
+from kbroker.config.definition import ConfigError, UnknownConfigError
 from kbroker.config.group_keys import GROUP_KEYS
 from kbroker.config.validators import ConfigValue
 
@@ -47,7 +47,7 @@ def check_group_overrides(broker_config: BrokerConfig, overrides: Mapping[str, s
     """ConfigError unless a group may have these configs on this broker."""
     for name, text in overrides.items():
         if name not in GROUP_KEYS:
-            raise ConfigError(name, text, "groups have no such config")
+            raise UnknownConfigError(name, text, "Unknown group config name")
     values = resolve_group_config(broker_config, overrides)
     for name in overrides:
         _check_bounds(broker_config, name, values[name])

@@ -95,11 +95,14 @@ class KafkaConfigRules:
         ]
 
     def _check_broker(self, name: str, entries: Mapping[str, str]) -> None:
+        refused: dict[str, list[str]] = {}
         for key in sorted(entries):
             reason = _reason_against_dynamic(key, for_all_brokers=not name)
             if reason is not None:
-                # Without the value, which may be a secret.
-                raise ApiError(ErrorCode.INVALID_REQUEST, f"{key}: {reason}")
+                refused.setdefault(reason, []).append(key)
+        for reason, keys in sorted(refused.items()):
+            # Without values, which may be secrets.
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"{reason}: [{', '.join(keys)}]")
         try:
             config = (
                 self._config.with_dynamic(broker=entries)
@@ -118,15 +121,15 @@ def _reason_against_dynamic(key: str, *, for_all_brokers: bool) -> str | None:
     """Why a broker config may not be set while the broker runs; None if it may."""
     definition = BROKER_KEYS.get(key)
     if definition is not None and definition.update_mode is UpdateMode.READ_ONLY:
-        return "can only be set when the broker starts"
+        return "Cannot update these configs dynamically"
     if key in _ONLY_PER_LISTENER:
-        return f"can only be set for one listener, as listener.name.<name>.{key}"
+        return "These security configs can be dynamically updated only per-listener using the listener prefix"
     if for_all_brokers:
         base = without_listener_prefix(key)
         if (definition is not None and definition.update_mode is UpdateMode.PER_BROKER) or (
             base is not None and base not in _LISTENER_KEYS_FOR_ALL_BROKERS
         ):
-            return "can only be set for one broker, not for all"
+            return "Cannot update these configs at default cluster level, broker id must be specified"
     return None
 
 

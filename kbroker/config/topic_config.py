@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kbroker.config.definition import ConfigError
+from kbroker.config.definition import ConfigError, UnknownConfigError
 from kbroker.config.topic_keys import TOPIC_KEYS
 from kbroker.config.validators import ConfigValue
 from storage.log_config import LogConfig
@@ -99,7 +99,7 @@ def check_topic_overrides(defaults: Mapping[str, ConfigValue | None], overrides:
     """ConfigError unless a topic may have these configs (``LogConfig.validate``)."""
     for name, text in overrides.items():
         if name not in TOPIC_KEYS:
-            raise ConfigError(name, text, "topics have no such config")
+            raise UnknownConfigError(name, text, "Unknown topic config name")
     config = resolve_topic_config(defaults, overrides)
     smallest, largest = config.value("min.compaction.lag.ms"), config.value("max.compaction.lag.ms")
     assert isinstance(smallest, int)

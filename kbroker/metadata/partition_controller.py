@@ -330,7 +330,9 @@ class PartitionController:
             or next(image.partitions_of(node_id), None) is not None
         )
         if not is_known:
-            raise ApiError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"Broker {node_id} is not registered.")
+            raise ApiError(
+                ErrorCode.BROKER_ID_NOT_REGISTERED, f"Broker ID {node_id} is not currently registered"
+            )
 
         def decide(pending: Sequence[int]) -> list[Write]:
             image = self._metadata.newest

@@ -54,7 +54,9 @@ def test_addresses() -> None:
     ],
 )
 def test_malformed_address(item: str) -> None:
-    with pytest.raises(ConfigError, match=r"^listeners=.*expected NAME://host:port"):
+    with pytest.raises(
+        ConfigError, match=r"^Invalid value .* for configuration listeners: expected NAME://host:port"
+    ):
         endpoints(item)
 
 
@@ -89,7 +91,7 @@ def test_protocol_map() -> None:
     assert parse_protocol_map("a:PLAINTEXT , B:SSL,") == {"A": "PLAINTEXT", "B": "SSL"}
     assert parse_protocol_map("") == {}
     for malformed in ("A", "A:", ":PLAINTEXT", "A:TLS", "A:plaintext"):
-        with pytest.raises(ConfigError, match=r"^listener\.security\.protocol\.map="):
+        with pytest.raises(ConfigError, match=r"for configuration listener\.security\.protocol\.map: "):
             parse_protocol_map(malformed)
 
 
