@@ -36,6 +36,7 @@ from kbroker.config.topic_names import (
 from kbroker.coordination.group.service import GroupCoordinator
 from kbroker.coordination.transaction.producer_ids import ProducerIds
 from kbroker.coordination.transaction.service import TransactionCoordinator
+from kbroker.handlers.acls import AclHandlers
 from kbroker.handlers.api_versions import ApiVersionsHandlers
 from kbroker.handlers.brokers import BrokerHandlers
 from kbroker.handlers.configs import ConfigHandlers
@@ -388,6 +389,7 @@ class BrokerParts:
             ),
             MetadataHandlers(current_image=self.image, topic_creator=controller, settings=config),
             FeatureHandlers(features=controller),
+            AclHandlers(),
             TopicHandlers(controller=controller, current_image=self.image, settings=config),
             ConfigHandlers(
                 config=config,
