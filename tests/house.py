@@ -43,7 +43,7 @@ ALLOWED = {
     "storage/filesystem.py": {"os.open", "open"},
 }
 # Commands for people at a terminal: clients of a cluster, which nothing simulates.
-AT_THE_EDGE = "kbroker/tools/"
+AT_THE_EDGE = ("kbroker/tools/", "kbroker/prompt/")
 ALLOWED_AT_THE_EDGE = {
     "time",
     "random",
