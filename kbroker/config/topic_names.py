@@ -25,15 +25,15 @@ _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 
 
 def invalid_topic_name_reason(name: str) -> str | None:
-    """Why a topic may not have this name; None if it may."""
+    """Why a topic may not have this name, in Kafka's words; None if it may."""
     if not name:
-        return "the name is empty"
+        return "the empty string is not allowed"
     if name in (".", ".."):
-        return f"the name must not be '{name}'"
+        return f"'{name}' is not allowed"
     if len(name) > TOPIC_NAME_LENGTH_MAX:
-        return f"the name has {len(name)} characters, more than {TOPIC_NAME_LENGTH_MAX}"
+        return f"the length of '{name}' is longer than the max allowed length {TOPIC_NAME_LENGTH_MAX}"
     if _LEGAL_NAME.fullmatch(name) is None:
-        return "only ASCII letters and digits, '.', '_' and '-' may be used"
+        return f"'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
     return None
 
 
@@ -45,7 +45,7 @@ def validate_topic_name(name: str) -> None:
     """Raises ApiError INVALID_TOPIC_EXCEPTION."""
     reason = invalid_topic_name_reason(name)
     if reason is not None:
-        raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Invalid topic name: {reason}.")
+        raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic name is invalid: {reason}")
 
 
 def is_internal_topic(name: str) -> bool:

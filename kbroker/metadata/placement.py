@@ -42,7 +42,8 @@ def _check_replication_factor(replication_factor: int, deal: _Deal) -> None:
         raise ApiError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
             f"Unable to replicate the partition {replication_factor} time(s): The target replication factor of "
-            f"{replication_factor} cannot be reached because only {deal.broker_count} broker(s) are registered.",
+            f"{replication_factor} cannot be reached because only {deal.broker_count} broker(s) are registered "
+            "or some brokers have all their log directories cordoned.",
         )
 
 
