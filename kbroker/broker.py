@@ -24,6 +24,7 @@ import trio
 from kbroker.adapters import is_placed, was_removed
 from kbroker.broker_parts import BrokerParts
 from kbroker.config.broker_config import BrokerConfig
+from kbroker.kafka_takeover import take_over_at_start
 from kbroker.metadata.controlled_shutdown import shut_down_controlled
 from kbroker.metadata.feature_decisions import NEW_CLUSTER_FEATURES
 from kbroker.metadata.image import ClusterImage
@@ -183,6 +184,7 @@ class Broker:
     async def _join_cluster(self, logs: LogManager, known_id: str | None, store: MetadataStore) -> None:
         """Settle which cluster this is, which the data directories and the metadata must agree on."""
         try:
+            await self._patiently(lambda: take_over_at_start(self._config, self._world, store, known_id))
             cluster_id = await self._patiently(
                 lambda: ensure_cluster_id(store, uuid4=self._world.uuid4, wanted=known_id)
             )

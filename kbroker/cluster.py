@@ -16,7 +16,8 @@ import trio
 from kbroker.broker import Broker, BrokerReady, StartError
 from kbroker.config.broker_config import BrokerConfig, ConfigSource
 from kbroker.config.listeners import listener_text
-from kbroker.metadata.store import StoreError
+from kbroker.kafka_takeover import take_over_before_start
+from kbroker.metadata.store import MetadataStore, StoreError
 from kbroker.metadata_stores import METADATA_FILE, EmbeddedStore, SharedStore
 from kbroker.world import World
 
@@ -96,6 +97,7 @@ class LocalCluster:
         except (OSError, StoreError) as error:
             raise StartError(f"the cluster metadata cannot be opened: {error}") from error
         try:
+            await self._take_over_kafka(store)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(access.run)
                 self.brokers = [
@@ -115,6 +117,13 @@ class LocalCluster:
             with trio.CancelScope(shield=True):
                 await access.close()
             self._stopped.set()
+
+    async def _take_over_kafka(self, store: MetadataStore) -> None:
+        """Before any broker, since the others would begin a new cluster."""
+        try:
+            await take_over_before_start(self._configs[0], self._world, store)
+        except StoreError as error:
+            raise StartError(f"the cluster metadata cannot be used: {error}") from error
 
     async def _run_brokers(self, task_status: trio.TaskStatus[ClusterReady]) -> None:
         ready: dict[int, BrokerReady] = {}

@@ -107,6 +107,7 @@ class BrokerAttributes:
     broker_heartbeat_interval_ms: int
     broker_session_timeout_ms: int
     initial_broker_registration_timeout_ms: int
+    metadata_log_dir: str | None
     kbroker_metadata_store: str
     kbroker_etcd_endpoints: tuple[str, ...]
     kbroker_etcd_key_prefix: str

@@ -15,6 +15,8 @@
                                     "recovering": true, only if it is}
     deleted-topics/<topic id>      {"version", "name", "node_ids"}
     configs/<type>/<name>          {"version", "entries": {name: value}}
+    kafka-import                   {"version", "log": {segment: bytes}}   see kraft_import.py
+    kafka-import-begun             a mark, only while an import is under way
 
 A topic's key says how its partitions were born: on which replicas, all of them in sync unless
 "in_sync" says otherwise, led by the first one in sync, in epoch 0. A partition gets a key of its own
@@ -63,6 +65,8 @@ TOPICS_PREFIX: Final = "topics/"
 PARTITIONS_PREFIX: Final = "partitions/"
 CONFIGS_PREFIX: Final = "configs/"
 DELETED_TOPICS_PREFIX: Final = "deleted-topics/"
+KAFKA_IMPORT_KEY: Final = "kafka-import"
+KAFKA_IMPORT_BEGUN_KEY: Final = "kafka-import-begun"
 
 VALUE_VERSION: Final = 1
 

@@ -21,6 +21,7 @@ from kbroker.metadata.store import (
     LeaseExpiredError,
     MetadataStore,
     Put,
+    StoreError,
     StoreUnavailableError,
 )
 from wire.errors import ApiError, ErrorCode
@@ -51,13 +52,19 @@ async def ensure_cluster_id(
 
     Of several brokers that start a cluster at the same moment, one gives the id and all return it.
     Whether the id fits the broker's own data directories is for the caller to compare.
+    StoreError where an import of Apache Kafka's metadata is under way, or was cut off: there is no new cluster then.
     """
     while True:
         found = await store.get(keys.CLUSTER_KEY)
         if found is not None:
             return keys.decode_cluster(found.value)
+        if await store.get(keys.KAFKA_IMPORT_BEGUN_KEY) is not None:
+            raise StoreError("an import of Apache Kafka's metadata has begun and has not ended; repeat it")
         value = keys.encode_cluster(wanted or new_cluster_id(uuid4))
-        await store.transact([Compare(keys.CLUSTER_KEY, ABSENT)], [Put(keys.CLUSTER_KEY, value)])
+        await store.transact(
+            [Compare(keys.CLUSTER_KEY, ABSENT), Compare(keys.KAFKA_IMPORT_BEGUN_KEY, ABSENT)],
+            [Put(keys.CLUSTER_KEY, value)],
+        )
 
 
 async def ensure_features(store: MetadataStore, levels: Mapping[str, int]) -> dict[str, int]:

@@ -160,6 +160,7 @@ KEYS = (
         None,
         "Directory of the metadata log; by default the first log directory.",
         importance=HIGH,
+        acted_on=True,
     ),
     int32(
         "metadata.log.segment.bytes",
