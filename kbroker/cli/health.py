@@ -1,4 +1,7 @@
-"""``kbroker health``: ask a broker one small question; the exit code says whether it answered well."""
+"""``kbroker health``: ask a broker one small question; the exit code says whether it answered well.
+
+A container that is a controller and no broker has an etcd member, which is asked for its health instead.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from pathlib import Path
 import trio
 
 from kbroker.cli.command import DEFAULT_HOST, DEFAULT_PORT
-from kbroker.cli.container import mounted_config
+from kbroker.cli.container import DATA_DIR, mounted_config
+from kbroker.cli.quorum.voters import quorum_part, reachable
 from kbroker.client import BrokerClient
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
+from kbroker.config.sources import gather
 from kbroker.world import Address, ConnectionLost, Network, OsNetwork
 from wire.errors import ApiError, ProtocolError
 from wire.messages.metadata import MetadataRequest, MetadataResponse
@@ -35,7 +40,12 @@ def health(options: argparse.Namespace) -> int:
             address = parse_address(options.bootstrap_server)
         else:
             config = mounted_config()
-            address = own_address(os.environ, Path(config).read_bytes() if config is not None else None)
+            properties = Path(config).read_bytes() if config is not None else None
+            controller = own_controller(os.environ, properties)
+            if controller is not None:
+                print(trio.run(check_controller, OsNetwork(), controller, options.timeout))
+                return _EXIT_HEALTHY
+            address = own_address(os.environ, properties)
         answer = trio.run(check, OsNetwork(), address, options.timeout)
     except (Unhealthy, ConfigError, ValueError, OSError) as error:
         print(f"kbroker health: {error}", file=sys.stderr)
@@ -63,12 +73,33 @@ async def check(network: Network, address: Address, timeout_s: float) -> str:
     return f"healthy bootstrap={address} node.ids={node_ids} cluster.id={response.cluster_id}"
 
 
+async def check_controller(network: Network, address: Address, timeout_s: float) -> str:
+    """One line about the etcd member of a controller, or Unhealthy."""
+    from kbroker.cli.quorum.member import check_etcd
+    from kbroker.cli.quorum.voter_port import NoAnswer
+
+    try:
+        await check_etcd(network, address.host, address.port, timeout_s=timeout_s)
+    except NoAnswer as error:
+        raise Unhealthy(f"{address} is not well: {error}") from error
+    return f"healthy controller={address}"
+
+
 def parse_address(text: str) -> Address:
     """``HOST:PORT`` or ``[HOST]:PORT``, the first of several; ValueError if it is neither."""
     host, _, port = text.split(",", 1)[0].strip().rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise ValueError(f"{text!r} is not HOST:PORT")
     return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def own_controller(environment: Mapping[str, str], properties: bytes | None) -> Address | None:
+    """Where a node with these settings is a controller; None if it is a broker."""
+    settings = gather(properties=properties, environment=environment, default_data_directory=DATA_DIR)
+    part = quorum_part(settings, environment)
+    if part is None or part.is_broker or part.voter is None:
+        return None
+    return Address(reachable(part.voter.listen_host), part.voter.listen_port)
 
 
 def own_address(environment: Mapping[str, str], properties: bytes | None) -> Address:

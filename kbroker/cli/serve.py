@@ -10,8 +10,9 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -21,6 +22,7 @@ from kbroker.cluster import LocalCluster, companion_config
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
 from kbroker.config.listeners import listener_text
+from kbroker.config.sources import gather
 from kbroker.server.container_network import container_gateway
 from kbroker.world import OsWorld
 
@@ -34,23 +36,62 @@ EXIT_FAILED = 1
 EXIT_BAD_SETTINGS = 2
 
 
-def serve(options: argparse.Namespace) -> int:
-    """Serve until told to stop; 0 after a clean stop, 1 if the broker failed, 2 for settings that make no sense."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
+class Companion(Protocol):
+    """What a broker needs beside it: it starts before, and ends after. When it ends by itself, the broker stops too."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why it ended, if not because of ``stop``."""
+        ...
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Has started when the broker can; returns when it has ended. StartError if it cannot start."""
+        ...
+
+    def stop(self) -> None: ...
+
+    async def wait_ended(self) -> None: ...
+
+
+Announce = Callable[[object], None]
+"""Says that clients can connect now; gets what ``str()`` makes the line that says so."""
+
+
+def serve(
+    options: argparse.Namespace,
+    *,
+    companion: Companion | None = None,
+    acted_on: Collection[str] = (),
+    announce: Announce | None = None,
+) -> int:
+    """Serve until told to stop; 0 after a clean stop, 1 if the broker failed, 2 for settings that make no sense.
+
+    ``acted_on``: keys that somebody else acts on, so that no warning is due.
+    """
+    start_logging(options)
     try:
-        config = _load_config(options)
+        config = load_config(options)
         _check_broker_count(config, options.brokers)
     except (ConfigError, OSError) as refusal:
         print(f"kbroker: {refusal}", file=sys.stderr)
         return EXIT_BAD_SETTINGS
     for warning in config.warnings:
-        logger.warning("setting ignored: %s", warning)
+        if warning.name not in acted_on:
+            logger.warning("setting ignored: %s", warning)
     _take_all_descriptors()
-    return _run_until_stopped(config, options.brokers)
+    return run_until_stopped(_run, config, options.brokers, companion, announce or _print)
+
+
+def start_logging(options: argparse.Namespace) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+
+
+def _print(ready: object) -> None:
+    print(ready, flush=True)
 
 
 def _check_broker_count(config: BrokerConfig, broker_count: int) -> None:
@@ -72,10 +113,11 @@ def _take_all_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _run_until_stopped(config: BrokerConfig, broker_count: int) -> int:
+def run_until_stopped(main: Callable[..., Awaitable[object]], *arguments: object) -> int:
+    """The exit code of a node; StartError is for whoever started it, anything else for whoever mends it."""
     exit_code = EXIT_OK
     try:
-        trio.run(_run, config, broker_count)
+        trio.run(main, *arguments)
     except* StartError as group:
         for error in _leaves(group):
             print(f"kbroker: {error}", file=sys.stderr)
@@ -93,7 +135,13 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     return leaves
 
 
-def _load_config(options: argparse.Namespace) -> BrokerConfig:
+def load_config(options: argparse.Namespace) -> BrokerConfig:
+    """The settings that the command line, the environment and a properties file give. ConfigError, OSError."""
+    return BrokerConfig(static_settings(options))
+
+
+def static_settings(options: argparse.Namespace) -> dict[str, str]:
+    """The same before anybody looks into them, by Kafka's keys. ConfigError, OSError."""
     overrides = list(options.override)
     if options.host is not None or options.port is not None:
         host = DEFAULT_HOST if options.host is None else options.host
@@ -101,7 +149,7 @@ def _load_config(options: argparse.Namespace) -> BrokerConfig:
         overrides.insert(0, f"listeners={listener_text('PLAINTEXT', host, port)}")
     if options.data_dir is not None:
         overrides.insert(0, f"log.dirs={options.data_dir}")
-    return BrokerConfig.load(
+    return gather(
         properties=Path(options.config).read_bytes() if options.config else None,
         environment=os.environ,
         overrides=overrides,
@@ -111,16 +159,34 @@ def _load_config(options: argparse.Namespace) -> BrokerConfig:
     )
 
 
-async def _run(config: BrokerConfig, broker_count: int) -> None:
+async def _run(
+    config: BrokerConfig, broker_count: int, companion: Companion | None, announce: Announce
+) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             server = _server(config, broker_count)
-            nursery.start_soon(_stop_on_signal, signals, server, nursery.cancel_scope)
-            ready: object = await nursery.start(server.run)
-            _spare_the_garbage_collector()
-            print(ready, flush=True)
-            await server.wait_stopped()
+            companion_starts = trio.CancelScope()
+
+            def stop() -> None:
+                companion_starts.cancel()  # a broker that has not begun to start has nothing to stop
+                server.stop()
+
+            nursery.start_soon(stop_on_signal, signals, stop, nursery.cancel_scope)
+            if companion is not None:
+                with companion_starts:
+                    await nursery.start(companion.run)
+                    nursery.start_soon(_stop_without, companion, server)
+            if not companion_starts.cancel_called:
+                ready: object = await nursery.start(server.run)
+                _spare_the_garbage_collector()
+                announce(ready)
+                await server.wait_stopped()
+            if companion is not None:
+                companion.stop()
+                await companion.wait_ended()
             nursery.cancel_scope.cancel()
+    if companion is not None and companion.failure is not None:
+        raise StartError(companion.failure)
 
 
 def _server(config: BrokerConfig, broker_count: int) -> Broker | LocalCluster:
@@ -142,10 +208,16 @@ def _spare_the_garbage_collector() -> None:
     gc.set_threshold(*GARBAGE_COLLECTION_THRESHOLDS)
 
 
-async def _stop_on_signal(
-    signals: AsyncIterator[int], server: Broker | LocalCluster, everything: trio.CancelScope
+async def _stop_without(companion: Companion, server: Broker | LocalCluster) -> None:
+    await companion.wait_ended()
+    if companion.failure is not None:
+        server.stop()
+
+
+async def stop_on_signal(
+    signals: AsyncIterator[int], stop: Callable[[], None], everything: trio.CancelScope
 ) -> None:
-    """The first signal asks the broker to stop within its deadline; a second one does not wait for it."""
+    """The first signal asks for a stop, which has its deadlines; a second one does not wait for it."""
     asked = False
     async for number in signals:
         name = signal.Signals(number).name
@@ -155,4 +227,4 @@ async def _stop_on_signal(
             return
         logger.info("%s: stopping", name)
         asked = True
-        server.stop()
+        stop()

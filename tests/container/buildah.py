@@ -24,6 +24,7 @@ READY_PREFIX = "kbroker ready"
 _BUILD_DEADLINE_S = 900
 _COMMAND_DEADLINE_S = 120
 _ISOLATION = ("--isolation", "chroot")
+_WRAPPERS = frozenset({"chroot", "env", "nsenter", "unshare"})
 
 
 class Buildah:
@@ -86,11 +87,11 @@ class Buildah:
         config: dict[str, Any] = json.loads(self("inspect", "--type", "image", image))["Docker"]["config"]
         return config
 
-    def image_bytes(self, image: str) -> int:
-        """Size of the image's root file system."""
+    def image_bytes(self, image: str, directory: str = "") -> int:
+        """Size of the image's root file system, or of a directory in it."""
         container = self("from", "--pull-never", image)
         try:
-            mounted = Path(self("mount", container))
+            mounted = Path(self("mount", container)) / directory
             return sum(
                 path.lstat().st_size
                 for path in mounted.rglob("*")
@@ -109,8 +110,9 @@ class Buildah:
 class Container:
     """One container of an image; usable as a context manager, which ends and deletes it.
 
-    ``environment`` and ``volumes`` (``host:container[:ro]``) are what ``-e`` and ``-v`` are for engines;
-    ``namespace`` is the name of a network namespace to be in.
+    ``environment`` and ``volumes`` (``host:container[:ro]``) are what ``-e`` and ``-v`` are for engines, ``command``
+    takes the place of the image's, ``hosts`` are addresses by the names of other containers; ``namespace`` is the name
+    of a network namespace to be in.
     """
 
     def __init__(
@@ -121,13 +123,19 @@ class Container:
         environment: Mapping[str, str] | None = None,
         volumes: Sequence[str] = (),
         namespace: str | None = None,
+        command: Sequence[str] = (),
+        hosts: Mapping[str, str] | None = None,
+        hostname: str | None = None,
     ) -> None:
         self._buildah = buildah
+        self._command = tuple(command)
+        self._hostname = hostname
         self._variables = [f"{key}={value}" for key, value in (environment or {}).items()]
         self._volumes = tuple(volumes)
         self._namespace = namespace
         self._image_config = buildah.image_config(image)
-        self.name = buildah("from", "--pull-never", image)
+        names = [f"--add-host={name}:{address}" for name, address in (hosts or {}).items()]
+        self.name = buildah("from", "--pull-never", *names, image)
         self.started_in_s = 0.0
         self.ready_line: str | None = None
         self.output: list[str] = []
@@ -165,8 +173,11 @@ class Container:
         return self.run(*command)
 
     def launch(self, *, as_process_1: bool = False) -> Self:
-        """Run the image's own command; on request as the first process of a process space of its own."""
-        command = [*(self._image_config["Entrypoint"] or []), *self._image_config["Cmd"]]
+        """Run the container's command; on request as the first process of a process space of its own."""
+        assert self._process is None or self._process.poll() is not None, "it runs"
+        self._ready.clear()
+        self.ready_line = None
+        command = [*(self._image_config["Entrypoint"] or []), *(self._command or self._image_config["Cmd"])]
         self._process = process = subprocess.Popen(
             self._process_1_command(*command) if as_process_1 else self._run_command(*command),
             stdin=subprocess.DEVNULL,
@@ -188,23 +199,46 @@ class Container:
         """Launch it and wait until it says that clients can connect."""
         began = time.monotonic()
         self.launch(as_process_1=as_process_1)
+        self.wait_ready(deadline_s=deadline_s)
+        self.started_in_s = time.monotonic() - began
+        return self
+
+    def wait_ready(self, *, deadline_s: float = 60.0) -> None:
+        """Wait until it says that clients can connect."""
+        began = time.monotonic()
         assert self._process is not None
         while not self._ready.wait(0.01):
             ended = self._process.poll() is not None or time.monotonic() - began > deadline_s
             if ended and not self._ready.wait(0.5):
                 raise AssertionError("the container did not become ready:\n" + "\n".join(self.output[-50:]))
-        self.started_in_s = time.monotonic() - began
-        return self
+
+    def wait_for_output(self, text: str, *, deadline_s: float = 30.0) -> None:
+        """Wait until it has said that."""
+        deadline = time.monotonic() + deadline_s
+        while not any(text in line for line in self.output):
+            assert time.monotonic() < deadline, f"nothing of {text!r} in:\n" + "\n".join(self.output[-50:])
+            time.sleep(0.01)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     @property
     def process_id(self) -> int:
-        """The broker's process, which an engine would run as process 1: the last of buildah's line."""
+        """The container's first process, which engines run as process 1: the first that is not there to start it."""
         assert self._process is not None
-        current = self._process.pid
-        while (child := _child_of(current)) is not None:
-            current = child
-        assert current != self._process.pid, "the container has no process"
+        current: int | None = self._process.pid
+        while current is not None and not _is_in_a_container(current):
+            current = _only_child_of(current)
+        assert current is not None, "the container has no process"
         return current
+
+    def kill(self) -> None:
+        """End all processes at once, as engines do when the first one ends, or with ``kill``."""
+        for process_id in (self.process_id, *_descendants_of(self.process_id)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
+        self.wait()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the broker's process, as engines do."""
@@ -224,8 +258,8 @@ class Container:
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, AssertionError):
-                self.signal(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, AssertionError, subprocess.TimeoutExpired):
+                self.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(10.0)
             self._process.kill()
@@ -236,6 +270,8 @@ class Container:
     def _run_command(self, *command: str) -> list[str]:
         options = [f"--env={variable}" for variable in self._variables]
         options += [f"--volume={volume}" for volume in self._volumes]
+        if self._hostname is not None:
+            options.append(f"--hostname={self._hostname}")
         run = self._buildah.command("run", *_ISOLATION, *options, self.name, "--", *command)
         if self._namespace is None:
             return run
@@ -259,14 +295,38 @@ class Container:
                     self._ready.set()
 
 
-def _child_of(process_id: int) -> int | None:
-    """The only child of a process; None if it has none."""
+def _is_in_a_container(process_id: int) -> bool:
+    """Whether it is past what put it there."""
+    try:
+        program = os.readlink(f"/proc/{process_id}/exe")
+    except OSError:
+        return False
+    name = program.rpartition("/")[2]
+    return "buildah" not in name and name not in _WRAPPERS
+
+
+def _only_child_of(process_id: int) -> int | None:
+    children = _children_by_parent().get(process_id, [])
+    return children[0] if len(children) == 1 else None
+
+
+def _descendants_of(process_id: int) -> list[int]:
+    children = _children_by_parent()
+    found, look_at = [], [process_id]
+    while look_at:
+        more = children.get(look_at.pop(), [])
+        found += more
+        look_at += more
+    return found
+
+
+def _children_by_parent() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name in parentheses may hold blanks; the parent follows the state, which follows it.
             parent = int(stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
         except (OSError, IndexError, ValueError):
             continue  # it ended meanwhile
-        if parent == process_id:
-            return int(stat.parent.name)
-    return None
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    return children

@@ -86,7 +86,11 @@ def publish(port: int, host: str, container_port: int) -> None:
 def _accept(listening: socket.socket, host: str, port: int) -> None:
     while True:
         outside, _ = listening.accept()
-        inside = socket.create_connection((host, port))
+        try:
+            inside = socket.create_connection((host, port))
+        except OSError:
+            outside.close()  # the container does not run
+            continue
         for source, target in ((outside, inside), (inside, outside)):
             threading.Thread(target=_copy, args=(source, target), daemon=True).start()
 

@@ -15,6 +15,17 @@ from tests.container.conftest import BASE_IMAGE, IMAGE_USER_ID, REPOSITORY, Meas
 pytestmark = pytest.mark.container
 
 ADDED_BYTES_MAX = 40 << 20
+PROGRAMS_BYTES_MAX = 24 << 20
+
+# Those of the apache/kafka image that this one has too.
+SCRIPTS = [
+    *("kafka-broker-api-versions.sh", "kafka-cluster.sh", "kafka-configs.sh", "kafka-console-consumer.sh"),
+    *("kafka-console-producer.sh", "kafka-consumer-groups.sh", "kafka-consumer-perf-test.sh"),
+    *("kafka-delete-records.sh", "kafka-dump-log.sh", "kafka-get-offsets.sh", "kafka-leader-election.sh"),
+    *("kafka-log-dirs.sh", "kafka-metadata-quorum.sh", "kafka-producer-perf-test.sh"),
+    *("kafka-reassign-partitions.sh", "kafka-run-class.sh", "kafka-server-start.sh", "kafka-server-stop.sh"),
+    *("kafka-storage.sh", "kafka-topics.sh", "kafka-transactions.sh"),
+]
 
 LIST_DISTRIBUTIONS = """
 import importlib.metadata, json
@@ -53,7 +64,11 @@ def test_the_config_tells_engines_what_they_need(buildah: Buildah, image: str) -
     config = buildah.image_config(image)
     assert config["User"] == f"{IMAGE_USER_ID}:{IMAGE_USER_ID}"
     assert config["ExposedPorts"] == {"9092/tcp": {}}
-    assert config["Volumes"] == {"/var/lib/kafka/data": {}}
+    assert config["Volumes"] == {
+        "/var/lib/kafka/data": {},
+        "/mnt/shared/config": {},
+        "/etc/kafka/secrets": {},
+    }
     assert config["StopSignal"] == "SIGTERM"
     # In exec form, so that the broker is process 1 and gets the signal itself.
     assert (config["Entrypoint"] or [], config["Cmd"]) == ([], ["kbroker", "container"])
@@ -69,6 +84,51 @@ def test_commands_run_as_the_images_user(container: Container) -> None:
     assert said_by(container, "id", "-u").strip() == str(IMAGE_USER_ID)
     assert container.run("touch", "/opt/kbroker/mark").returncode != 0
     assert said_by(container, "kbroker", "--version").startswith("kbroker ")
+
+
+def test_what_the_apache_kafka_image_has_is_at_the_same_paths(container: Container) -> None:
+    assert said_by(container, "ls", "/opt/kafka/bin").split() == SCRIPTS
+    for path in ("/etc/kafka/docker/server.properties", "/opt/kafka/config/server.properties"):
+        assert "process.roles=broker,controller" in said_by(container, "cat", path).splitlines()
+    writable = ["/opt/kafka/config", "/etc/kafka/secrets", "/mnt/shared/config", "/var/lib/kafka/data"]
+    writable += ["/tmp/kafka-logs", "/tmp/kraft-combined-logs"]
+    said_by(container, "touch", *(f"{directory}/mark" for directory in writable))
+
+
+def test_every_script_starts_and_says_how_it_is_used(container: Container) -> None:
+    said = said_by(
+        container,
+        "sh",
+        "-c",
+        'for script in /opt/kafka/bin/*.sh; do echo "== ${script##*/}"; "${script##*/}" --help 2>&1; done; true',
+    )
+    by_script = dict(part.split("\n", 1) for part in said.split("== ")[1:])
+    assert list(by_script) == SCRIPTS
+    for script, text in by_script.items():
+        assert re.search(r"(?i)usage|no kafka server to stop|kbroker has no --help", text), (
+            f"{script}: {text}"
+        )
+        assert "Traceback" not in text, text
+
+
+def test_a_cluster_can_be_prepared_by_an_init_script(container: Container) -> None:
+    script = """
+        set -e
+        id=$(/opt/kafka/bin/kafka-storage.sh random-uuid)
+        cp /etc/kafka/docker/server.properties /tmp/kafka.properties
+        echo log.dirs=/tmp/prepared >> /tmp/kafka.properties
+        /opt/kafka/bin/kafka-storage.sh format --config /tmp/kafka.properties --cluster-id "$id" --ignore-formatted
+        grep -q "cluster.id=$id" /tmp/prepared/meta.properties
+    """
+    said = said_by(container, "/bin/bash", "-c", script)
+    assert said.startswith("Formatting data directory /tmp/prepared with metadata.version ")
+
+
+def test_the_programs_from_the_distribution_work(container: Container) -> None:
+    assert said_by(container, "etcd", "--version").startswith("etcd Version: ")
+    assert container.run("nc", "-z", "127.0.0.1", "1").returncode == 1
+    names = said_by(container, "ls", "/opt/kbroker/programs/doc").split()
+    assert names == ["etcd-server.copyright", "netcat-traditional.copyright"]
 
 
 def test_the_dependencies_are_the_pinned_ones(container: Container) -> None:
@@ -103,16 +163,23 @@ def test_every_module_that_the_start_needs_has_bytecode(container: Container) ->
 
 
 def test_the_build_adds_bytecode_where_the_base_has_none(buildah: Buildah, tmp_path: Path) -> None:
-    """As the python images have none for the standard library, and the image's user may not add it."""
+    """As the python images have none for the standard library, and the image's user may not add it.
+
+    Built without etcd, too.
+    """
     bare_base, bare_image = "localhost/kbroker-test-bare-base", "localhost/kbroker-test-bare"
     base = buildah("from", "--pull-never", BASE_IMAGE)
     for bytecode in Path(buildah("mount", base)).glob("usr/lib/python3*/**/*.pyc"):
         bytecode.unlink()
     buildah("commit", "--rm", base, bare_base)
     buildah.build(
-        REPOSITORY, bare_image, arguments={"BASE_IMAGE": bare_base}, mounts=pip_mounts(tmp_path / "pip.conf")
+        REPOSITORY,
+        bare_image,
+        arguments={"BASE_IMAGE": bare_base, "WITH_ETCD": "0"},
+        mounts=pip_mounts(tmp_path / "pip.conf"),
     )
     with Container(buildah, bare_image) as container:
+        assert container.run("sh", "-c", "command -v etcd").returncode != 0
         compiled = json.loads(said_by(container, "/opt/kbroker/bin/python", "-c", LIST_COMPILED_AT_START))
     # What the interpreter itself loads before anything of ours runs is not counted here, nor worth much.
     assert compiled == []
@@ -120,8 +187,13 @@ def test_the_build_adds_bytecode_where_the_base_has_none(buildah: Buildah, tmp_p
 
 def test_it_adds_little_to_its_base(buildah: Buildah, image: str, measured: Measured) -> None:
     total, base = buildah.image_bytes(image), buildah.image_bytes(BASE_IMAGE)
-    measured(f"image size: {total / 1e6:.1f} MB, of which the base {base / 1e6:.1f} MB")
-    assert total - base < ADDED_BYTES_MAX
+    programs = buildah.image_bytes(image, "opt/kbroker/programs")
+    measured(
+        f"image size: {total / 1e6:.1f} MB, of which the base {base / 1e6:.1f} MB, "
+        f"etcd and nc {programs / 1e6:.1f} MB"
+    )
+    assert total - base - programs < ADDED_BYTES_MAX
+    assert programs < PROGRAMS_BYTES_MAX
 
 
 def test_the_context_holds_no_more_than_the_image_needs() -> None:

@@ -17,11 +17,13 @@ from tests.broker_process import free_port
 from tests.container.buildah import Container
 from tests.container.conftest import IMAGE_USER_ID, REPOSITORY, Measured, StartContainer
 from tests.container.network import CONTAINER, EngineNetwork
+from tests.container.published_client import PublishedClient
 from tests.container.round_trip import RECORDS, brokers, consume, produce, produce_and_consume
 
 pytestmark = pytest.mark.container
 
 START_S_MAX = 1.5
+BIN = "/opt/kafka/bin"
 EXIT_BAD_SETTINGS = 2
 
 
@@ -248,6 +250,114 @@ def test_a_published_port_may_have_a_number_of_its_own(
     assert neighbour == {"brokers": [f"{CONTAINER}:9092"], "consumed": list(RECORDS)}
     published = client_in(network.engine, "localhost:29092", publish=f"29092={CONTAINER}:9093")
     assert published == {"brokers": ["localhost:29092"], "consumed": list(RECORDS)}
+
+
+def test_three_brokers_in_one_container(start_container: StartContainer, network: EngineNetwork) -> None:
+    """Their ports are published as they are, and nothing else is set; neighbours reach them at the container."""
+    container = start_container(namespace=network.container, environment={"KBROKER_BROKERS": "3"})
+    assert container.ready_line is not None and "node.id=1,2,3" in container.ready_line
+    assert container.health_check().returncode == 0
+    ports = (9092, 9093, 9094)
+    with PublishedClient(network.engine, {port: f"{CONTAINER}:{port}" for port in ports}) as client:
+        assert client.brokers() == {
+            str(number): f"localhost:{port}" for number, port in enumerate(ports, start=1)
+        }
+        client.create_topic("replicated", partitions=6, replication_factor=3, **{"min.insync.replicas": "3"})
+        client.produce("replicated", 0, 100)
+        assert client.consume("replicated", 100) == list(range(100))
+    neighbour = client_in(network.neighbour, f"{CONTAINER}:9094")
+    assert sorted(neighbour["brokers"]) == [f"{CONTAINER}:{port}" for port in ports]
+    assert neighbour["consumed"] == list(RECORDS)
+    assert container.terminate(deadline_s=9.0) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["/etc/kafka/docker/run"], id="its own command"),
+        pytest.param(["/etc/kafka/docker/run", "KAFKA_NUM_PARTITIONS=5"], id="with a variable"),
+        pytest.param(
+            [
+                "bash",
+                "-c",
+                "echo export KAFKA_NUM_PARTITIONS=5 >/tmp/s; . /tmp/s; exec /etc/kafka/docker/run",
+            ],
+            id="from a script",
+        ),
+    ],
+)
+def test_it_starts_as_an_apache_kafka_container_does(
+    start_container: StartContainer, port: int, command: list[str]
+) -> None:
+    container = start_container(environment=listening_on(port), command=command)
+    expected = "5" if "KAFKA_NUM_PARTITIONS=5" in " ".join(command) else "1"
+    assert broker_config(port, 1, "num.partitions")[0] == expected
+    # Testcontainers and others wait until they see one of these.
+    container.wait_for_output("Transitioning from RECOVERY to RUNNING")
+    container.wait_for_output("Kafka Server started")
+    assert container.terminate() == 0
+
+
+def test_a_script_that_formats_and_starts_works(start_container: StartContainer, port: int) -> None:
+    script = f"""
+        file=/opt/kafka/config/server.properties
+        {BIN}/kafka-storage.sh format -t "$({BIN}/kafka-storage.sh random-uuid)" -c $file &&
+        exec {BIN}/kafka-server-start.sh $file --override listeners=PLAINTEXT://127.0.0.1:{port}
+    """
+    # Whoever names a file does not mean the variables.
+    container = start_container(environment={"KAFKA_NUM_PARTITIONS": "5"}, command=["bash", "-c", script])
+    assert broker_config(port, 1, "num.partitions")[0] == "1"
+    stopped = container.run(f"{BIN}/kafka-server-stop.sh")
+    assert container.wait() == 0, stopped.stderr
+
+
+HEALTH_CHECKS = [
+    "{bin}/kafka-broker-api-versions.sh --bootstrap-server {address}",
+    "{bin}/kafka-topics.sh --bootstrap-server {address} --list",
+    "{bin}/kafka-cluster.sh cluster-id --bootstrap-server {address}",
+    "{bin}/kafka-metadata-quorum.sh --bootstrap-server {address} describe --status",
+    "kafka-broker-api-versions --bootstrap-server {address} || exit 1",
+    "nc -z 127.0.0.1 {port} || exit 1",
+    "bash -c 'echo > /dev/tcp/127.0.0.1/{port}'",
+    "bash -c '</dev/tcp/127.0.0.1/{port}' || exit 1",
+    "timeout 5 {bin}/kafka-topics.sh --list --bootstrap-server {address} > /dev/null 2>&1",
+]
+"""As compose files for the apache/kafka image have them."""
+
+
+def test_health_checks_made_for_apache_kafka_tell_it_too(start_container: StartContainer, port: int) -> None:
+    container = start_container(environment=listening_on(port))
+    checks = [check.format(bin=BIN, address=f"127.0.0.1:{port}", port=port) for check in HEALTH_CHECKS]
+    for check in checks:
+        done = container.run("/bin/sh", "-c", check)
+        assert done.returncode == 0, f"{check}\n{done.stdout}{done.stderr}"
+    assert container.terminate() == 0
+    for check in checks[5:8]:  # the others wait for a broker for a minute, as Kafka's own commands do
+        assert container.run("/bin/sh", "-c", check).returncode != 0, check
+
+
+def test_a_volume_where_kafka_keeps_its_data_is_used(
+    start_container: StartContainer, port: int, data_volume: Path
+) -> None:
+    start_container(environment=listening_on(port), volumes=[f"{data_volume}:/tmp/kafka-logs"])
+    assert (data_volume / "meta.properties").exists()
+
+
+def test_a_controller_says_how_it_is(start_container: StartContainer, port: int) -> None:
+    container = start_container(
+        environment={
+            "KAFKA_NODE_ID": "1",
+            "KAFKA_PROCESS_ROLES": "controller",
+            "KAFKA_CONTROLLER_QUORUM_VOTERS": f"1@127.0.0.1:{port}",
+            "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+            "KAFKA_LISTENERS": f"CONTROLLER://127.0.0.1:{port}",
+            "KBROKER_QUORUM_PEER_PORT": str(free_port()),
+        }
+    )
+    well = container.health_check()
+    assert (well.returncode, well.stdout) == (0, f"healthy controller=127.0.0.1:{port}\n"), well.stderr
+    assert container.terminate(deadline_s=9.0) == 0
+    assert container.health_check().returncode == 1
 
 
 def test_advertised_listeners_are_told_to_everybody(

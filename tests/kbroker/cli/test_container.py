@@ -9,8 +9,17 @@ from unittest.mock import ANY, patch
 import pytest
 
 from kbroker.cli.command import main
-from kbroker.cli.container import ANY_HOST, DATA_DIR, fill_in, mounted_config
+from kbroker.cli.container import (
+    ANY_HOST,
+    DATA_DIR,
+    KAFKAS_DATA_DIRS,
+    announce,
+    default_data_dir,
+    fill_in,
+    mounted_config,
+)
 from kbroker.config.broker_config import BrokerConfig
+from kbroker.config.definition import ConfigError
 
 NOWHERE = Path("/nonexistent/server.properties")
 
@@ -31,6 +40,7 @@ def test_with_nothing_said_it_listens_everywhere_and_stores_in_the_volume() -> N
     options = filled_in()
     assert (options.host, options.port, options.data_dir) == (ANY_HOST, None, DATA_DIR)
     assert (options.config, options.log_level) == (None, "info")
+    assert options.brokers == 1
 
 
 @pytest.mark.parametrize(
@@ -123,3 +133,37 @@ def test_a_mounted_file_that_cannot_be_looked_at_counts_as_one(monkeypatch: pyte
 
     monkeypatch.setattr(Path, "is_file", refuse)
     assert mounted_config(NOWHERE) == str(NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "count"),
+    [
+        ((), {"KBROKER_BROKERS": "3"}, 3),
+        (("--brokers", "2"), {"KBROKER_BROKERS": "3"}, 2),
+        (("--brokers", "1"), {"KBROKER_BROKERS": "3"}, 1),
+    ],
+)
+def test_a_variable_says_how_many_brokers(
+    arguments: tuple[str, ...], environment: dict[str, str], count: int
+) -> None:
+    assert filled_in(*arguments, environment=environment).brokers == count
+
+
+@pytest.mark.parametrize("text", ["", "three", "-1", "³"])
+def test_a_number_of_brokers_must_be_one(text: str) -> None:
+    with pytest.raises(ConfigError, match="KBROKER_BROKERS"):
+        filled_in(environment={"KBROKER_BROKERS": text})
+
+
+def test_what_is_mounted_where_kafka_keeps_its_data_is_used() -> None:
+    assert default_data_dir(lambda directory: False) == DATA_DIR
+    for mounted in KAFKAS_DATA_DIRS:
+        assert default_data_dir(lambda directory, mounted=mounted: directory == mounted) == mounted
+
+
+def test_readiness_is_told_in_the_words_that_others_wait_for(capsys: pytest.CaptureFixture[str]) -> None:
+    announce("kbroker ready bootstrap=x")
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "kbroker ready bootstrap=x"
+    assert any("Transitioning from RECOVERY to RUNNING" in line for line in others)
+    assert any("Kafka Server started" in line for line in others)

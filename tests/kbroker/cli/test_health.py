@@ -10,7 +10,14 @@ import pytest
 import trio
 
 from kbroker.cli.command import main
-from kbroker.cli.health import Unhealthy, check, own_address, parse_address
+from kbroker.cli.health import (
+    Unhealthy,
+    check,
+    check_controller,
+    own_address,
+    own_controller,
+    parse_address,
+)
 from kbroker.world import Address, Connection, ConnectionLost, OsNetwork
 from wire.framing import FrameReader
 from wire.headers import decode_request, encode_response
@@ -214,3 +221,63 @@ def test_a_malformed_variable_is_named(
         main(["health"])
     assert ended.value.code == 1
     assert "listeners" in capsys.readouterr().err
+
+
+CONTROLLER = {
+    "KAFKA_NODE_ID": "1",
+    "KAFKA_PROCESS_ROLES": "controller",
+    "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@c-1:9093,2@c-2:9093,3@c-3:9093",
+    "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+    "KAFKA_LISTENERS": "CONTROLLER://:9095",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "address"),
+    [
+        ({}, Address("127.0.0.1", 9095)),
+        ({"KAFKA_LISTENERS": "CONTROLLER://10.0.0.1:9093"}, Address("10.0.0.1", 9093)),
+        (
+            {
+                "KAFKA_PROCESS_ROLES": "broker,controller",
+                "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
+            },
+            None,
+        ),
+        ({"KAFKA_PROCESS_ROLES": "broker", "KAFKA_NODE_ID": "4"}, None),
+    ],
+)
+def test_a_controller_is_no_broker_to_ask(changes: dict[str, str], address: Address | None) -> None:
+    assert own_controller({**CONTROLLER, **changes}, None) == address
+    assert own_controller({}, None) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"health":"true"}', None),
+        (b'{"health":"false","reason":"NO LEADER"}', "not healthy"),
+        (b"no JSON", "not healthy"),
+        (None, "no connection"),
+    ],
+)
+async def test_a_controllers_etcd_says_how_it_is(body: bytes | None, told: str | None) -> None:
+    async def answer(connection: Connection) -> None:
+        await connection.receive_into(memoryview(bytearray(4096)))
+        await connection.send([b"HTTP/1.1 200 OK\r\n\r\n" + (body or b"")])
+        connection.close()
+
+    listener = await OsNetwork().listen("127.0.0.1", 0)
+    async with trio.open_nursery() as nursery:
+        if body is None:
+            listener.close()
+        else:
+            nursery.start_soon(_accept, answer, listener.accept, nursery)
+        if told is None:
+            said = await check_controller(OsNetwork(), listener.address, 5.0)
+            assert said == f"healthy controller={listener.address}"
+        else:
+            with pytest.raises(Unhealthy, match=told):
+                await check_controller(OsNetwork(), listener.address, 5.0)
+        nursery.cancel_scope.cancel()
+    listener.close()

@@ -1,0 +1,4 @@
+#!/opt/kbroker/bin/python
+from kbroker.cli.scripts.metadata_quorum import main
+
+main()

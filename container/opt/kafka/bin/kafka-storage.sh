@@ -1,0 +1,4 @@
+#!/opt/kbroker/bin/python
+from kbroker.cli.scripts.storage import main
+
+main()
