@@ -1,4 +1,4 @@
-"""The flags of Kafka's commands, parsed as Kafka parses them (joptsimple): ``--topic x``, ``--topic=x``, prefixes.
+"""The flags of Kafka's commands, as joptsimple parses them: ``--topic x``, ``--topic=x``, ``-topic x``; no prefixes.
 
 A mistake is told on standard error, most with the command's help (Kafka: CommandLineUtils), and ends with exit code 1.
 So does ``--help``, as it does there.
@@ -9,20 +9,28 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NoReturn
 
+from kbroker.tools.failures import NotStartedError
 
-class UsageError(Exception):
-    """The flags do not make sense together; the message is Kafka's."""
+KAFKA_VERSION: Final = "4.4.0"
+"""The release of Apache Kafka whose commands these are like."""
 
 
 class Arguments(argparse.ArgumentParser):
-    """One command's flags. ``mistake`` is how a flag that joptsimple itself refuses is told."""
+    """One command's flags.
 
-    def __init__(self, command: str, description: str, *, mistake: str = "{}") -> None:
-        super().__init__(prog=command, description=description, add_help=False)
+    ``mistake`` is how a flag that joptsimple itself refuses is told; ``without_flags`` what is told where there are
+    none, if that is not the description.
+    """
+
+    def __init__(
+        self, command: str, description: str, *, mistake: str = "{}", without_flags: str | None = None
+    ) -> None:
+        super().__init__(prog=command, description=description, add_help=False, allow_abbrev=False)
         self.mistake = mistake
+        self._without_flags = without_flags or description
         self.register("action", None, _Once)
         self.register("action", "store", _Once)
         self.add_argument("--help", action=_Help, nargs=0, help="Print usage information.")
@@ -44,33 +52,32 @@ class Arguments(argparse.ArgumentParser):
         """The flags, each a string, True or a list; exits with 1 if they are wrong. Other words are ignored."""
         given = sys.argv[1:] if arguments is None else arguments
         if not given:
-            self.error(self.description or "")
-        options, _ = self.parse_known_args(self._with_values(given))
-        return options
+            self.error(self._without_flags)
+        return self.parse_args(list(self._flags(given)))
 
-    def _with_values(self, given: Sequence[str]) -> list[str]:
-        """``--name value`` as ``--name=value``: what follows a flag that takes a value is its value, dashes or not."""
-        joined: list[str] = []
-        words = iter(given)
-        for word in words:
-            if word.startswith("--") and word != "--":
-                action = self._named(word.partition("=")[0])
-                if action is None:
-                    self.refuse(f"{word[2:].partition('=')[0]} is not a recognized option")
-                if "=" not in word and action.nargs is None and (value := next(words, None)) is not None:
-                    word = f"{word}={value}"
-            joined.append(word)
-        return joined
-
-    def _named(self, word: str) -> argparse.Action | None:
-        known = self._option_string_actions
-        found = {id(known[name]): known[name] for name in known if name.startswith(word)}
-        return known.get(word) or (next(iter(found.values())) if len(found) == 1 else None)
+    def _flags(self, given: Sequence[str]) -> Iterator[str]:
+        """Every flag with its value as one word ``--name=value``. A value may begin with a dash, where one must be."""
+        words = list(given)
+        while words and (word := words.pop(0)) != "--":
+            if len(word) < 2 or word[0] != "-":
+                continue
+            name, equals, value = word.lstrip("-").partition("=")
+            action = self._option_string_actions.get(f"--{name}")
+            if action is None or not word.startswith(("--", f"-{name}")):
+                self.refuse(f"{name if word.startswith('--') else name[:1]} is not a recognized option")
+            if action.nargs == 0:
+                yield f"--{name}"
+            elif equals:
+                yield f"--{name}={value}"
+            elif action.nargs == "?":
+                yield f"--{name}={words.pop(0)}" if words and words[0][:1] != "-" else f"--{name}"
+            elif words:
+                yield f"--{name}={words.pop(0)}"
+            else:
+                self.refuse(f"Option {name} requires an argument")
 
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong, and how the command is to be used, and exit with 1."""
-        if found := re.fullmatch(r"argument --([\w.-]+): expected (?:one|at least one) argument", message):
-            self.refuse(f"Option {found[1]} requires an argument")
         if found := re.fullmatch(r"argument --([\w.-]+): invalid (?:\w+ value|choice): '(.*?)'.*", message):
             self.refuse(f"Cannot parse argument '{found[2]}' of option {found[1]}")
         if found := re.fullmatch(r"the following arguments are required: --([\w.-]+).*", message):
@@ -137,7 +144,7 @@ class _Version(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> NoReturn:
-        print(_version())
+        print(version_text())
         sys.exit(0)
 
 
@@ -147,20 +154,28 @@ def _is_given(options: argparse.Namespace, name: str) -> bool:
 
 
 def read_properties(path: str | None) -> dict[str, str]:
-    """A Java properties file; OSError, ValueError."""
+    """A Java properties file. NotStartedError if it cannot be read, ValueError if it is none."""
     if path is None:
         return {}
     from pathlib import Path
 
     from kbroker.config.sources import parse_properties
 
-    return parse_properties(Path(path).read_bytes())
+    try:
+        return parse_properties(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise NotStartedError(f"java.nio.file.NoSuchFileException: {path}") from None
+    except PermissionError:
+        raise NotStartedError(f"java.nio.file.AccessDeniedException: {path}") from None
+    except OSError as error:
+        raise NotStartedError(f"java.io.IOException: {error.strerror}: {path}") from None
 
 
-def _version() -> str:
+def version_text() -> str:
+    """What ``--version`` prints, the release of Kafka first, which is what scripts look for."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return f"kbroker {version('kbroker')}"
+        return f"{KAFKA_VERSION} (kbroker {version('kbroker')})"
     except PackageNotFoundError:
-        return "kbroker"
+        return f"{KAFKA_VERSION} (kbroker)"

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import trio
 
 from kbroker.client import BrokerClient, RequestNotSent
+from kbroker.tools.client_properties import integer
 from kbroker.world import Address, ConnectionLost, Network
 from wire.errors import ApiError, ErrorCode
 from wire.messages import API_KEYS
@@ -24,11 +25,15 @@ ResponseT = TypeVar("ResponseT", bound=Message)
 ResultT = TypeVar("ResultT")
 Partition = tuple[str, int]
 
+NO_ADDRESS: Final = "No resolvable bootstrap urls given in bootstrap.servers"
+_NO_CONTROLLER: Final = -1
 GROUP: Final = 0
 TRANSACTION: Final = 1
 _DEFAULT_API_TIMEOUT_MS: Final = 60_000
 _DEFAULT_REQUEST_TIMEOUT_MS: Final = 30_000
 _RETRY_BACKOFF_S: Final = 0.1
+_CONNECTION_SETUP_S: Final = 10.0
+"""Kafka's socket.connection.setup.timeout.ms: who does not even answer a SYN must not cost a request's time."""
 _DEFAULT_CLIENT_ID: Final = "kbroker-tools"
 
 
@@ -38,6 +43,11 @@ def by_topic(partitions: Iterable[Partition]) -> dict[str, list[int]]:
     for topic, number in partitions:
         found.setdefault(topic, []).append(number)
     return found
+
+
+def partition_text(partition: Partition) -> str:
+    """``topic-0``, as Java's TopicPartition prints itself."""
+    return f"{partition[0]}-{partition[1]}"
 
 
 class NotReachable(ApiError):
@@ -62,16 +72,17 @@ class Cluster:
         self._bootstrap_servers = bootstrap_servers
         self._bootstrap = [parse_address(text) for text in bootstrap_servers.split(",") if text.strip()]
         if not self._bootstrap:
-            raise ValueError("No resolvable bootstrap urls given in bootstrap.servers")
+            raise ValueError(NO_ADDRESS)
         self.client_id = properties.get("client.id", "") or _DEFAULT_CLIENT_ID
-        self.timeout_s = int(properties.get("default.api.timeout.ms", _DEFAULT_API_TIMEOUT_MS)) / 1000
-        self.request_timeout_s = int(properties.get("request.timeout.ms", _DEFAULT_REQUEST_TIMEOUT_MS)) / 1000
+        self.timeout_s = integer(properties, "default.api.timeout.ms", _DEFAULT_API_TIMEOUT_MS) / 1000
+        self.request_timeout_s = integer(properties, "request.timeout.ms", _DEFAULT_REQUEST_TIMEOUT_MS) / 1000
         protocol = properties.get("security.protocol", "PLAINTEXT").upper()
         if protocol != "PLAINTEXT":
             raise ValueError(f"security.protocol {protocol} is not supported by this command")
         self._connections: dict[Address, BrokerClient] = {}
+        self._failure: Exception | None = None  # the last that was tried again
         self.brokers: dict[int, MetadataResponse.MetadataResponseBroker] = {}
-        self.controller_id = -1
+        self.controller_id = _NO_CONTROLLER
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -82,6 +93,7 @@ class Cluster:
         """The same cluster over connections of its own: for what must not wait behind this one's requests."""
         other = Cluster(self._network, self._bootstrap_servers, self._properties)
         other.brokers, other.controller_id = self.brokers, self.controller_id
+        other.timeout_s = self.timeout_s
         return other
 
     async def connect(self) -> None:
@@ -148,17 +160,18 @@ class Cluster:
     async def tell(self, node_id: int, request: Request) -> None:
         """Send what one broker does not answer (Produce with acks=0). ConnectionLost."""
         address = await self._address(node_id)
+        connection: BrokerClient | None = None
         try:
             with trio.fail_after(self.request_timeout_s):
                 connection = await self._connection(address)
                 await connection.send(request, version=connection.best_version(type(request)))
         except trio.TooSlowError:
-            self._drop(address)
+            self._drop(address, connection)
             raise ConnectionLost(
                 f"{address} did not take a request in {self.request_timeout_s:g} s"
             ) from None
         except BaseException:
-            self._drop(address)
+            self._drop(address, connection)
             raise
 
     async def controller(
@@ -170,14 +183,18 @@ class Cluster:
     ) -> ResponseT:
         """Ask the broker that Metadata calls the controller (in KRaft any broker, which forwards).
 
-        Asked again while NOT_CONTROLLER is among the response's ``errors``.
+        Asked again while NOT_CONTROLLER is among the response's ``errors``; any broker is, where the controller died.
         """
 
         async def attempt() -> ResponseT:
             if self.controller_id not in self.brokers:
                 response = await self.any(request, response_class)
             else:
-                response = await self.once(self.controller_id, request, response_class)
+                try:
+                    response = await self.once(self.controller_id, request, response_class)
+                except ConnectionLost:
+                    self.controller_id = _NO_CONTROLLER
+                    raise
             if ErrorCode.NOT_CONTROLLER in errors(response):
                 await self.metadata([])
                 raise ApiError(ErrorCode.NOT_CONTROLLER)
@@ -227,7 +244,7 @@ class Cluster:
                 leader = found.get(partition_key)
                 if leader is None:
                     raise _Final(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-                if leader < 0:
+                if leader not in self.brokers:
                     raise ApiError(ErrorCode.LEADER_NOT_AVAILABLE)
                 by_leader.setdefault(leader, []).append(partition_key)
             return by_leader
@@ -247,9 +264,9 @@ class Cluster:
     ) -> ResultT:
         """Do it again while it fails with what may pass; then the last error, or NotReachable.
 
-        Of nested calls the outermost one's time counts.
+        Of nested calls the outermost one's time counts, and the innermost one's last error is told.
         """
-        error: Exception | None = None
+        self._failure = None
         with trio.move_on_after(self.timeout_s if timeout_s is None else timeout_s):
             while True:
                 try:
@@ -257,15 +274,16 @@ class Cluster:
                 except _Final as final:
                     raise ApiError(final.code, final.message) from None
                 except ConnectionLost as lost:
-                    error = lost
+                    self._failure = lost
                 except ApiError as refused:
                     if not refused.code.retriable:
                         raise
-                    error = refused
+                    self._failure = refused
                 await trio.sleep(_RETRY_BACKOFF_S)
-        if isinstance(error, ApiError):
-            raise error
-        raise NotReachable(f"Timed out waiting for a node assignment. {error or ''}".strip())
+        failure, self._failure = self._failure, None
+        if isinstance(failure, ApiError):
+            raise failure
+        raise NotReachable(f"Timed out waiting for a node assignment. {failure or ''}".strip())
 
     # Connections
 
@@ -278,12 +296,17 @@ class Cluster:
         connection = self._connections.get(address)
         if connection is None:
             try:
-                connection = await BrokerClient.connect(
-                    self._network, address.host, address.port, client_id=self.client_id
-                )
+                with trio.fail_after(_CONNECTION_SETUP_S):
+                    connection = await BrokerClient.connect(
+                        self._network, address.host, address.port, client_id=self.client_id
+                    )
             except ConnectionLost as error:
                 raise RequestNotSent(str(error)) from error
-            self._connections[address] = connection
+            except trio.TooSlowError:
+                raise RequestNotSent(f"no connection to {address} in {_CONNECTION_SETUP_S:g} s") from None
+            if address in self._connections:  # somebody else was faster
+                connection.close()
+            connection = self._connections.setdefault(address, connection)
         return connection
 
     async def _address(self, node_id: int) -> Address:
@@ -309,6 +332,7 @@ class Cluster:
         version_max: int | None = None,
     ) -> list[ResponseT]:
         timeout_s = timeout_s or self.request_timeout_s
+        connection: BrokerClient | None = None
         try:
             with trio.fail_after(timeout_s):
                 connection = await self._connection(address)
@@ -317,17 +341,19 @@ class Cluster:
                     version = min(version, version_max)
                 return await connection.request_all(requests, response_class, version=version)
         except trio.TooSlowError:
-            self._drop(address)
+            self._drop(address, connection)
             raise ConnectionLost(f"{address} did not answer in {timeout_s:g} s") from None
         except BaseException as error:
             if not isinstance(error, ApiError):
-                self._drop(address)
+                self._drop(address, connection)
             raise
 
-    def _drop(self, address: Address) -> None:
-        connection = self._connections.pop(address, None)
+    def _drop(self, address: Address, connection: BrokerClient | None) -> None:
+        """Use this connection no more; others may have made a new one meanwhile."""
         if connection is not None:
             connection.close()
+            if self._connections.get(address) is connection:
+                del self._connections[address]
 
 
 class _Final(ApiError):

@@ -26,6 +26,7 @@ from kbroker.tools.config_resources import (
     describe_configs,
     list_config_resources,
 )
+from kbroker.tools.failures import NotStartedError
 from kbroker.tools.session import CommandError, Connected, run
 from wire.errors import ApiError, ErrorCode
 
@@ -83,8 +84,8 @@ def main() -> NoReturn:
             from kbroker.tools.java_errors import java_text
 
             raise _failure(f"java.util.concurrent.ExecutionException: {java_text(error)}") from None
-        except FileNotFoundError as error:
-            raise _failure(f"java.nio.file.NoSuchFileException: {error.filename}") from None
+        except NotStartedError as error:
+            raise _failure(str(error)) from None
 
     run(work, to_stderr=True)
 

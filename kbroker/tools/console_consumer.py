@@ -14,12 +14,13 @@ from kbroker.tools.arguments import Arguments, read_properties
 from kbroker.tools.client_properties import key_values
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.consuming import Consumer, ConsumerSettings, consuming
+from kbroker.tools.failures import NotStartedError
 from kbroker.tools.fetching import EARLIEST, LATEST, FetchedBatch
 from kbroker.tools.group_membership import Subscription
 from kbroker.tools.interrupts import ending_on_signals
 from kbroker.tools.log_lines import log
 from kbroker.tools.record_formatters import DEFAULT, Formatter, formatter
-from kbroker.tools.session import CommandError, Connected, run
+from kbroker.tools.session import CONSUMER, CommandError, Connected, run
 
 DESCRIPTION: Final = "This tool helps to read data from Kafka topics and outputs it to standard output."
 _LOGGER: Final = "org.apache.kafka.tools.consumer.ConsoleConsumer"
@@ -125,7 +126,7 @@ def check(parser: Arguments, options: argparse.Namespace) -> None:
 
 
 def consumer_properties(parser: Arguments, options: argparse.Namespace) -> dict[str, str]:
-    """The consumer's configuration; exits with 1 if what several places say does not fit. OSError, ValueError."""
+    """The consumer's configuration; exits with 1 where what several places say does not fit. NotStartedError."""
     in_file = read_properties(options.command_config or options.consumer_config)
     given = key_values(options.command_property or options.consumer_property)
     groups = {
@@ -180,7 +181,7 @@ def starting_offset(parser: Arguments, options: argparse.Namespace) -> int:
 
 
 def make_formatter(options: argparse.Namespace) -> Formatter:
-    """What prints the records; CommandError, OSError, ValueError."""
+    """What prints the records; CommandError, NotStartedError, ValueError."""
     properties = read_properties(options.formatter_config)
     if options.key_deserializer:
         properties["key.deserializer"] = options.key_deserializer
@@ -205,19 +206,13 @@ class Session:
         settings = ConsumerSettings.from_properties(properties)
         options = self._options
         if options.partition is not None:
-            await self._check_partition(cluster)
             where = {(options.topic, options.partition): offset}
             async with consuming(cluster, settings, offsets=where) as consumer:
                 await self._print_all(consumer)
         else:
             subscription = Subscription([options.topic] if options.topic else (), options.include)
-            if options.topic:  # creates it, where the broker does that
-                await cluster.metadata([options.topic], allow_auto_topic_creation=True)
             async with consuming(cluster, settings, subscription=subscription) as consumer:
                 await self._print_all(consumer)
-
-    async def _check_partition(self, cluster: Cluster) -> None:
-        await cluster.metadata([self._options.topic], allow_auto_topic_creation=True)
 
     async def _print_all(self, consumer: Consumer) -> None:
         timeout_ms = self._options.timeout_ms
@@ -257,13 +252,14 @@ async def command(
 ) -> None:
     """The whole command."""
     session = Session(options, formatter, sys.stdout.buffer)
-    try:
-        async with ending_on_signals(), Connected(options.bootstrap_server, properties) as cluster:
+    connected = Connected(options.bootstrap_server, properties, patient=True, client=CONSUMER)
+    async with ending_on_signals(), connected as cluster:
+        try:
             await session.consume(cluster, properties, offset)
-    finally:
-        print(f"Processed a total of {session.count} messages", file=sys.stderr)
-        if options.enable_systest_events:
-            print("shutdown_complete")
+        finally:
+            print(f"Processed a total of {session.count} messages", file=sys.stderr)
+            if options.enable_systest_events:
+                print("shutdown_complete")
 
 
 def failed(reason: str) -> str:
@@ -276,10 +272,12 @@ def main() -> NoReturn:
     parser = arguments()
     options = parser.parse()
     check(parser, options)
-    properties = consumer_properties(parser, options)
-    offset = starting_offset(parser, options)
     try:
+        properties = consumer_properties(parser, options)
+        offset = starting_offset(parser, options)
         printer = make_formatter(options)
-    except (CommandError, OSError, ValueError) as error:
+    except NotStartedError as error:
+        parser.refuse(str(error))
+    except (CommandError, ValueError) as error:
         parser.error(str(error))
     run(partial(command, options, properties, offset, printer), failed=failed, to_stderr=True)

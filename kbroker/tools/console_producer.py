@@ -20,7 +20,7 @@ from kbroker.tools.line_reader import READER_CLASS, LineReader, LineRecord, Line
 from kbroker.tools.log_lines import log
 from kbroker.tools.producer_settings import ProducerSettings
 from kbroker.tools.producing import Producer, producing
-from kbroker.tools.session import Connected, run
+from kbroker.tools.session import PRODUCER, Connected, run
 from wire.errors import ApiError
 
 DESCRIPTION: Final = "This tool helps to read data from standard input and publish it to Kafka."
@@ -138,7 +138,7 @@ def check(parser: Arguments, options: argparse.Namespace) -> None:
 
 
 def producer_properties(options: argparse.Namespace) -> dict[str, str]:
-    """The producer's configuration: file, properties, then what flags say. OSError, ValueError."""
+    """The producer's configuration: file, properties, then what flags say. NotStartedError, ValueError."""
     properties = read_properties(options.command_config or options.producer_config)
     properties |= key_values(options.command_property or options.producer_property)
     properties["compression.type"] = options.compression_codec or "none"
@@ -218,7 +218,8 @@ async def standard_input() -> AsyncIterator[str]:
 async def command(options: argparse.Namespace) -> None:
     """The whole command."""
     properties = producer_properties(options)
-    async with ending_on_signals(), Connected(options.bootstrap_server, properties) as cluster:
+    connected = Connected(options.bootstrap_server, properties, client=PRODUCER)
+    async with ending_on_signals(), connected as cluster:
         await produce(cluster, options, properties, standard_input())
 
 

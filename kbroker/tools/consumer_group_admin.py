@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from kbroker.tools.cluster import Cluster, Partition, by_topic
-from kbroker.world import ConnectionLost
+from kbroker.tools.coordinators import Coordinator, ErrorOf
 from wire.errors import ApiError, ErrorCode
 from wire.internal.consumer_protocol import ConsumerProtocolAssignment
 from wire.messages.consumer_groups import ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse
@@ -87,6 +87,7 @@ class ConsumerGroups:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._coordinators: dict[str, Coordinator] = {}
 
     async def list(self, states: Collection[str] = (), types: Collection[str] = ()) -> list[Listing]:
         """All groups of consumers, of all brokers; of these states and types only."""
@@ -279,25 +280,16 @@ class ConsumerGroups:
         group_id: str,
         request: Request,
         response_class: type[ResponseT],
-        error_of: Callable[[ResponseT], ApiError | None],
+        error_of: ErrorOf[ResponseT],
         *,
         version_max: int | None = None,
     ) -> tuple[int, ResponseT]:
-        async def attempt() -> tuple[int, ResponseT]:
-            coordinator_id = await self._cluster.coordinator(group_id)
-            try:
-                response = await self._cluster.once(
-                    coordinator_id, request, response_class, version_max=version_max
-                )
-            except ApiError as error:
-                if error.code is ErrorCode.BROKER_NOT_AVAILABLE:
-                    raise ConnectionLost(str(error)) from None
-                raise
-            if (refusal := error_of(response)) is not None:
-                raise refusal
-            return coordinator_id, response
-
-        return await self._cluster.retrying(attempt)
+        """The group's coordinator, and what it answered."""
+        coordinator = self._coordinators.get(group_id)
+        if coordinator is None:
+            coordinator = self._coordinators[group_id] = Coordinator(self._cluster, group_id)
+        response = await coordinator.ask(request, response_class, error_of, version_max=version_max)
+        return coordinator.node_id, response
 
 
 def _error(code: int, message: str | None = None) -> ApiError | None:

@@ -15,7 +15,8 @@ from kbroker.tools.client_properties import key_values
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.consuming import Consumer, ConsumerSettings, consuming
 from kbroker.tools.group_membership import Subscription
-from kbroker.tools.session import Connected, run
+from kbroker.tools.interrupts import ending_on_signals
+from kbroker.tools.session import CONSUMER, Connected, run
 
 DESCRIPTION: Final = "This tool is used to verify the consumer performance."
 DATE_FORMAT: Final = "yyyy-MM-dd HH:mm:ss:SSS"
@@ -105,7 +106,7 @@ def check(parser: Arguments, options: argparse.Namespace) -> None:
 
 
 def consumer_properties(options: argparse.Namespace) -> dict[str, str]:
-    """The consumer's configuration; OSError, ValueError."""
+    """The consumer's configuration; NotStartedError, ValueError."""
     properties = read_properties(options.consumer_config or options.command_config)
     properties |= key_values(options.command_property)
     properties["group.id"] = options.group or f"perf-consumer-{random.randrange(100_000)}"
@@ -230,7 +231,8 @@ async def command(options: argparse.Namespace) -> None:
         first = "time, threadId" if options.show_detailed_stats else "start.time, end.time"
         print(f"{first}, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec{_JOIN_COLUMNS}")
     properties = consumer_properties(options)
-    async with Connected(options.bootstrap_server, properties) as cluster:
+    connected = Connected(options.bootstrap_server, properties, patient=True, client=CONSUMER)
+    async with ending_on_signals(), connected as cluster:
         await measure(cluster, options, properties)
 
 

@@ -107,7 +107,9 @@ def _filter(options: Namespace) -> Callable[[Partition], bool]:
         return lambda partition: any(rule(partition) for rule in rules)
     topics = TopicFilter(options.topic if options.topic is not None else ".*")
     try:
-        indexes = {int(index) for index in (options.partitions or "").split(",") if options.partitions}
+        indexes = {
+            int(index) for index in (options.partitions or "").rstrip(",").split(",") if options.partitions
+        }
     except ValueError:
         raise CommandError(
             "--partitions expects a comma separated list of numeric partition ids, but received: "

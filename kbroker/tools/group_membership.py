@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 import trio
 
 from kbroker.tools.cluster import Cluster, Partition, by_topic
-from kbroker.world import ConnectionLost
+from kbroker.tools.coordinators import Coordinator
 from wire.errors import ApiError, ErrorCode
 from wire.internal.consumer_protocol import ConsumerProtocolAssignment, ConsumerProtocolSubscription
 from wire.messages.group_membership import (
@@ -34,7 +34,6 @@ from wire.messages.group_offsets import (
     OffsetFetchRequest,
     OffsetFetchResponse,
 )
-from wire.messages.metadata import MetadataResponse
 from wire.schema import Message, Request
 
 ResponseT = TypeVar("ResponseT", bound=Message)
@@ -42,9 +41,6 @@ ResponseT = TypeVar("ResponseT", bound=Message)
 PROTOCOL_TYPE: Final = "consumer"
 RANGE: Final = "range"
 _SUBSCRIPTION_VERSION: Final = 1
-_FIND_AGAIN = frozenset(
-    {ErrorCode.NOT_COORDINATOR, ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.COORDINATOR_LOAD_IN_PROGRESS}
-)
 _JOIN_AGAIN = frozenset(
     {ErrorCode.REBALANCE_IN_PROGRESS, ErrorCode.ILLEGAL_GENERATION, ErrorCode.UNKNOWN_MEMBER_ID}
 )
@@ -68,7 +64,7 @@ class GroupSettings:
     session_timeout_ms: int = 45_000
     heartbeat_interval_ms: int = 3_000
     max_poll_interval_ms: int = 300_000
-    retry_backoff_ms: int = 100
+    creates_topics: bool = False
 
 
 class Subscription:
@@ -97,11 +93,16 @@ class GroupMember:
         self._cluster = cluster
         self._settings = settings
         self._subscription = subscription
-        self._coordinator = -1
+        self._coordinator = Coordinator(cluster, settings.group_id)
         self.member_id = ""
         self.generation_id = -1
-        self._planned: dict[str, int] = {}
+        self._planned: dict[str, int] = {}  # by the leader: how many partitions each topic had
         self._leads = False
+
+    @property
+    def lacks_topics(self) -> bool:
+        """Whether a topic was not there when it was to be handed out. Only a leader can tell."""
+        return self._leads and 0 in self._planned.values()
 
     async def join(self) -> list[Partition]:
         """Take part in a rebalance, however often it starts anew; the partitions that this member got. ApiError."""
@@ -114,8 +115,8 @@ class GroupMember:
                 elif error.code not in _JOIN_AGAIN:
                     raise
 
-    async def heartbeat(self) -> None:
-        """Stay a member; returns when a rebalance is due."""
+    async def heartbeat(self) -> bool:
+        """Stay a member; returns when a rebalance is due, with whether what was assigned is still this member's."""
         while True:
             await trio.sleep(self._settings.heartbeat_interval_ms / 1000)
             request = HeartbeatRequest(
@@ -131,16 +132,16 @@ class GroupMember:
             except ApiError as error:
                 if error.code not in _JOIN_AGAIN:
                     raise
-                if error.code is not ErrorCode.REBALANCE_IN_PROGRESS:
+                if error.code is ErrorCode.UNKNOWN_MEMBER_ID:
                     self._forget()
-                return
+                return error.code is ErrorCode.REBALANCE_IN_PROGRESS
 
     async def topics_changed(self) -> bool:
         """Whether the leader would hand out something else now. Only a leader can tell."""
-        return self._leads and self._planned != await self._partition_counts(list(self._planned))
+        return self._leads and self._planned != await self._partition_counts(self._planned)
 
     async def commit(self, positions: Mapping[Partition, Position]) -> None:
-        """Commit; ApiError of the first partition that was refused."""
+        """Commit. ApiError of the first partition that was refused, but for those that are not there any more."""
         if not positions:
             return
         committed: dict[
@@ -267,11 +268,14 @@ class GroupMember:
             for member_id, partitions in range_assignment(wanted, self._planned).items()
         ]
 
-    async def _partition_counts(self, topics: list[str]) -> dict[str, int]:
+    async def _partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """How many partitions they have now; those of the pattern are among them. 0: it is not there."""
         names = set(topics)
         if self._subscription.pattern is not None:
             names |= set(await self._subscription.names(self._cluster))
-        response: MetadataResponse = await self._cluster.metadata(sorted(names))
+        response = await self._cluster.metadata(
+            sorted(names), allow_auto_topic_creation=self._settings.creates_topics
+        )
         counts = {topic.name: len(topic.partitions) for topic in response.topics if not topic.error_code}
         return {name: counts.get(name, 0) for name in sorted(names)}
 
@@ -285,27 +289,14 @@ class GroupMember:
         timeout_s: float | None = None,
         version_max: int | None = None,
     ) -> ResponseT:
-        async def attempt() -> ResponseT:
-            if self._coordinator < 0:
-                self._coordinator = await self._cluster.coordinator(self._settings.group_id)
-            try:
-                response = await self._cluster.once(
-                    self._coordinator, request, response_class, timeout_s=timeout_s, version_max=version_max
-                )
-            except ConnectionLost:
-                self._coordinator = -1
-                raise
-            code = _error_code_of(response)
-            if code in _FIND_AGAIN:
-                self._coordinator = -1
-            if code is ErrorCode.MEMBER_ID_REQUIRED:
-                assert isinstance(response, JoinGroupResponse)
-                raise _MemberIdRequired(response.member_id)
-            if code:
-                raise ApiError(code)
-            return response
-
-        return await self._cluster.retrying(attempt, timeout_s=math.inf)  # a rebalance may take its time
+        return await self._coordinator.ask(
+            request,
+            response_class,
+            _error_of,
+            timeout_s=timeout_s,
+            version_max=version_max,
+            patience_s=math.inf,  # a rebalance may take its time
+        )
 
 
 class _MemberIdRequired(ApiError):
@@ -314,15 +305,21 @@ class _MemberIdRequired(ApiError):
         self.member_id = member_id
 
 
-def _error_code_of(response: Message) -> ErrorCode:
+def _error_of(response: Message) -> ApiError | None:
     if isinstance(response, OffsetCommitResponse):
         codes = [partition.error_code for topic in response.topics for partition in topic.partitions]
+        # Of a topic that was deleted nobody will ever ask where to go on.
+        codes = [code for code in codes if code != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
     elif isinstance(response, OffsetFetchResponse):
         (group,) = response.groups
         codes = [group.error_code, *(part.error_code for topic in group.topics for part in topic.partitions)]
     else:
         codes = [getattr(response, "error_code", 0)]
-    return next((ErrorCode(code) for code in codes if code), ErrorCode.NONE)
+    code = next((ErrorCode(code) for code in codes if code), ErrorCode.NONE)
+    if code is ErrorCode.MEMBER_ID_REQUIRED:
+        assert isinstance(response, JoinGroupResponse)
+        return _MemberIdRequired(response.member_id)
+    return ApiError(code) if code else None
 
 
 def range_assignment(
@@ -357,4 +354,4 @@ def _partitions_in(data: bytes) -> list[Partition]:
     return [(topic.topic, number) for topic in assignment.assigned_partitions for number in topic.partitions]
 
 
-__all__ = ["GroupMember", "GroupSettings", "Subscription", "range_assignment"]
+__all__ = ["GroupMember", "GroupSettings", "Position", "Subscription", "range_assignment"]

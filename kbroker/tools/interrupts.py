@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import trio
+
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @asynccontextmanager
 async def ending_on_signals() -> AsyncIterator[trio.CancelScope]:
-    """The block is cancelled by SIGINT or SIGTERM; after it, and what follows the block, use ``exit_by``."""
-    scope = InterruptScope()
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    """The block is cancelled by SIGINT, SIGTERM or SIGHUP, and SystemExit follows it.
+
+    What it still does then may take time. Who does not want to wait for that sends a second signal, which ends the
+    process on the spot.
+    """
+    received: list[int] = []
+
+    async def watch(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        async for number in signals:
+            if received:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            received.append(number)
+            scope.cancel()
+
+    with trio.open_signal_receiver(*_ENDING) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch, signals, scope)
-            with scope.scope:
-                yield scope.scope
+            with trio.CancelScope() as scope:
+                nursery.start_soon(watch, signals, scope)
+                yield scope
             nursery.cancel_scope.cancel()
-    if scope.number:
+    if received:
         sys.stdout.flush()
-        raise SystemExit(128 + scope.number)
-
-
-class InterruptScope:
-    """A cancel scope, and the signal that cancelled it (0: none)."""
-
-    def __init__(self) -> None:
-        self.scope = trio.CancelScope()
-        self.number = 0
-
-
-async def _watch(signals: AsyncIterator[int], interrupt: InterruptScope) -> None:
-    async for number in signals:
-        interrupt.number = number
-        interrupt.scope.cancel()
+        raise SystemExit(128 + received[0])

@@ -15,7 +15,7 @@ _PACKAGE: Final = "org.apache.kafka.common.errors."
 
 def java_message(error: ApiError) -> str:
     """What ``getMessage()`` gives for this error."""
-    return error.message or _KAFKA[error.code][1]
+    return _KAFKA[error.code][1] if error.message is None else error.message
 
 
 def java_text(error: ApiError) -> str:

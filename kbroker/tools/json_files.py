@@ -35,8 +35,8 @@ def member(value: Any, name: str, kind: type[ValueT]) -> ValueT:
         raise CommandError(f"No such field exists: `{name}`")
     found = value[name]
     if not isinstance(found, kind) or isinstance(found, bool):
-        kinds = {str: "String", int: "Int", list: "array"}
-        raise CommandError(f"Expected `{kinds.get(kind, kind.__name__)}` value, received {json.dumps(found)}")
+        expected = {str: "`String` value", int: "`Integer` value", list: "JSON array"}
+        raise CommandError(f"Expected {expected[kind]}, received {json.dumps(found)}")
     return found
 
 

@@ -26,8 +26,12 @@ def main() -> NoReturn:
             "request.timeout.ms": str(_TIMEOUT_MS // 2),
             **read_properties(options.command_config or options.admin_config),
         }
-        async with Connected(options.bootstrap_server, properties) as cluster:
-            await execute(options, cluster)
+        try:
+            async with Connected(options.bootstrap_server, properties) as cluster:
+                await execute(options, cluster)
+        except NotReachable:
+            print("Timeout waiting for election results")
+            raise CommandError("Timeout waiting for election results") from None
 
     run(work, to_stderr=True)
 
@@ -131,13 +135,9 @@ async def _elect(
         topic_partitions=topics,
         timeout_ms=int(cluster.request_timeout_s * 1000),
     )
-    try:
-        response = await cluster.controller(
-            request, ElectLeadersResponse, errors=lambda answer: [answer.error_code]
-        )
-    except NotReachable:
-        print("Timeout waiting for election results")
-        raise CommandError("Timeout waiting for election results") from None
+    response = await cluster.controller(
+        request, ElectLeadersResponse, errors=lambda answer: [answer.error_code]
+    )
     if response.error_code == ErrorCode.CLUSTER_AUTHORIZATION_FAILED:
         print("Not authorized to perform leader election")
         raise CommandError("Not authorized to perform leader election")

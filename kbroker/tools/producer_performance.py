@@ -16,11 +16,12 @@ import trio
 
 from kbroker.tools.arguments import read_properties
 from kbroker.tools.cluster import Cluster
+from kbroker.tools.interrupts import ending_on_signals
 from kbroker.tools.java_errors import java_text
 from kbroker.tools.plain_arguments import PlainArguments
 from kbroker.tools.producer_settings import ProducerSettings
 from kbroker.tools.producing import Producer, producing
-from kbroker.tools.session import Connected, run
+from kbroker.tools.session import PRODUCER, Connected, run
 from wire.errors import ApiError
 
 _LATENCIES_MAX: Final = 500_000
@@ -138,7 +139,7 @@ def check(parser: PlainArguments, options: argparse.Namespace) -> None:
 
 
 def producer_properties(options: argparse.Namespace) -> dict[str, str]:
-    """The producer's configuration; OSError, ValueError."""
+    """The producer's configuration; NotStartedError, ValueError."""
     properties = read_properties(options.command_config or options.producer_config)
     for text in options.command_property or options.producer_props or ():
         pieces = text.split("=")
@@ -223,12 +224,12 @@ class Stats:
     def print_total(self) -> None:
         """The last line."""
         elapsed_ms = max(1, _now_ms() - self._start)
-        average = self.latency_sum / self.count if self.count else float("nan")
+        average = f"{self.latency_sum / self.count:.2f}" if self.count else "NaN"
         half, most, nearly, last = self.percentiles((0.5, 0.95, 0.99, 0.999))
         print(
             f"{self.count}{' steady state' if self.is_steady else ''} records sent, "
             f"{1000.0 * self.count / elapsed_ms:f} records/sec "
-            f"({1000.0 * self.bytes / elapsed_ms / _MEGABYTE:.2f} MB/sec), {average:.2f} ms avg latency, "
+            f"({1000.0 * self.bytes / elapsed_ms / _MEGABYTE:.2f} MB/sec), {average} ms avg latency, "
             f"{self.latency_max:.2f} ms max latency, {half} ms 50th, {most} ms 95th, {nearly} ms 99th, "
             f"{last} ms 99.9th."
         )
@@ -354,7 +355,8 @@ def _done(stats: tuple[Stats, ...], start_ms: int, size: int, error: ApiError | 
 async def command(options: argparse.Namespace) -> None:
     """The whole command."""
     properties = producer_properties(options)
-    async with Connected(properties.get("bootstrap.servers", ""), properties) as cluster:
+    connected = Connected(properties.get("bootstrap.servers", ""), properties, client=PRODUCER)
+    async with ending_on_signals(), connected as cluster:
         stats = await measure(cluster, options, properties)
     for each in stats:
         each.print_total()

@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from wire.compression import Compression
+from kbroker.tools.client_properties import SettingError, boolean, integer
+from wire.compression import COMPRESSION_LEVELS, Compression
 
 ALL: Final = -1
 REQUESTS_UNDER_WAY_MAX: Final = 5
-
-
-class SettingError(ValueError):
-    """A producer's or consumer's property does not make sense; the message is Kafka's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +24,7 @@ class ProducerSettings:
     compression_level: int | None = None
     retries: int = 2**31 - 1
     retry_backoff_ms: int = 100
+    retry_backoff_max_ms: int = 1_000
     request_timeout_ms: int = 30_000
     delivery_timeout_ms: int = 120_000
     max_block_ms: int = 60_000
@@ -43,43 +41,31 @@ class ProducerSettings:
     def from_properties(cls, properties: Mapping[str, str]) -> ProducerSettings:
         """Read a producer's configuration; SettingError. Keys that it does not know are left alone."""
         compression = _compression(properties.get("compression.type", "none"))
-        level = properties.get(f"compression.{compression.name.lower()}.level")
         acks = _acks(properties.get("acks", "all"))
-        retries = _integer(properties, "retries", cls.retries)
+        retries = integer(properties, "retries", cls.retries)
         transactional_id = properties.get("transactional.id") or None
-        under_way = _integer(properties, "max.in.flight.requests.per.connection", REQUESTS_UNDER_WAY_MAX)
+        under_way = integer(properties, "max.in.flight.requests.per.connection", REQUESTS_UNDER_WAY_MAX)
         return cls(
             acks=acks,
-            batch_size_bytes=_integer(properties, "batch.size", cls.batch_size_bytes),
-            linger_ms=_integer(properties, "linger.ms", cls.linger_ms),
+            batch_size_bytes=integer(properties, "batch.size", cls.batch_size_bytes),
+            linger_ms=integer(properties, "linger.ms", cls.linger_ms),
             compression=compression,
-            compression_level=None if level is None else int(level),
+            compression_level=_level(properties, compression),
             retries=retries,
-            retry_backoff_ms=_integer(properties, "retry.backoff.ms", cls.retry_backoff_ms),
-            request_timeout_ms=_integer(properties, "request.timeout.ms", cls.request_timeout_ms),
-            delivery_timeout_ms=_integer(properties, "delivery.timeout.ms", cls.delivery_timeout_ms),
-            max_block_ms=_integer(properties, "max.block.ms", cls.max_block_ms),
-            max_request_bytes=_integer(properties, "max.request.size", cls.max_request_bytes),
-            buffer_memory_bytes=_integer(properties, "buffer.memory", cls.buffer_memory_bytes),
-            metadata_max_age_ms=_integer(properties, "metadata.max.age.ms", cls.metadata_max_age_ms),
+            retry_backoff_ms=integer(properties, "retry.backoff.ms", cls.retry_backoff_ms),
+            retry_backoff_max_ms=integer(properties, "retry.backoff.max.ms", cls.retry_backoff_max_ms),
+            request_timeout_ms=integer(properties, "request.timeout.ms", cls.request_timeout_ms),
+            delivery_timeout_ms=integer(properties, "delivery.timeout.ms", cls.delivery_timeout_ms),
+            max_block_ms=integer(properties, "max.block.ms", cls.max_block_ms),
+            max_request_bytes=integer(properties, "max.request.size", cls.max_request_bytes),
+            buffer_memory_bytes=integer(properties, "buffer.memory", cls.buffer_memory_bytes),
+            metadata_max_age_ms=integer(properties, "metadata.max.age.ms", cls.metadata_max_age_ms),
             idempotent=_idempotent(properties, acks, retries, under_way, transactional_id),
-            ignore_keys=properties.get("partitioner.ignore.keys", "false").lower() == "true",
+            ignore_keys=boolean(properties, "partitioner.ignore.keys", False),
             requests_under_way_max=max(1, under_way),
             transactional_id=transactional_id,
-            transaction_timeout_ms=_integer(properties, "transaction.timeout.ms", cls.transaction_timeout_ms),
+            transaction_timeout_ms=integer(properties, "transaction.timeout.ms", cls.transaction_timeout_ms),
         )
-
-
-def _integer(properties: Mapping[str, str], key: str, default: int) -> int:
-    text = properties.get(key)
-    if text is None:
-        return default
-    try:
-        return int(text.strip())
-    except ValueError:
-        raise SettingError(
-            f"Invalid value {text} for configuration {key}: Not a number of type INT"
-        ) from None
 
 
 def _compression(name: str) -> Compression:
@@ -90,6 +76,20 @@ def _compression(name: str) -> Compression:
             f"Invalid value {name} for configuration compression.type: "
             "String must be one of: none, gzip, snappy, lz4, zstd"
         ) from None
+
+
+def _level(properties: Mapping[str, str], compression: Compression) -> int | None:
+    key = f"compression.{compression.name.lower()}.level"
+    levels = COMPRESSION_LEVELS.get(compression)
+    if levels is None or key not in properties:
+        return None
+    level = integer(properties, key, levels.default)
+    if not levels.allows(level):
+        raise SettingError(
+            f"Invalid value {level} for configuration {key}: "
+            f"Value must be between {levels.minimum} and {levels.maximum}"
+        )
+    return level
 
 
 def _acks(text: str) -> int:

@@ -6,18 +6,25 @@ errors on standard output ("Error while executing topic command : ..."), which i
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import trio
 
-from kbroker.tools.cluster import Cluster
+from kbroker.tools.cluster import NO_ADDRESS, Cluster, parse_address
 from kbroker.tools.failures import CommandError as CommandError
+from kbroker.tools.failures import NotStartedError
 from kbroker.world import ConnectionLost, OsNetwork
 from wire.errors import ApiError, ProtocolError
+
+ADMIN: Final = "Failed to create new KafkaAdminClient"
+PRODUCER: Final = "Failed to construct kafka producer"
+CONSUMER: Final = "Failed to construct kafka consumer"
+_TOLD: Final = (CommandError, ApiError, ConnectionLost, ProtocolError, OSError, ValueError)
 
 
 def run(
@@ -44,18 +51,28 @@ def run(
 
 
 def _exit_code(error: BaseException, failed: Callable[[str], str], to_stderr: bool) -> int:
-    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        return _exit_code(error.exceptions[0], failed, to_stderr)
-    if isinstance(error, KeyboardInterrupt):
+    leaves = _leaves(error)
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         return 130
-    if isinstance(error, BrokenPipeError):
+    first = leaves[0]
+    if isinstance(first, BrokenPipeError):
         return 0
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
-    if isinstance(error, (CommandError, ApiError, ConnectionLost, ProtocolError, OSError, ValueError)):
-        print(failed(_reason(error)), file=sys.stderr if to_stderr else sys.stdout)
+    if isinstance(first, SystemExit):
+        return first.code if isinstance(first.code, int) else 1
+    if isinstance(first, NotStartedError):
+        print(failed(str(first)) if to_stderr else first, file=sys.stderr)
+        return 1
+    if all(isinstance(leaf, _TOLD) for leaf in leaves):
+        print(failed(_reason(first)), file=sys.stderr if to_stderr else sys.stdout)
         return 1
     raise error
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors that exception groups are about."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
 
 
 def _reason(error: BaseException) -> str:
@@ -67,13 +84,39 @@ def _reason(error: BaseException) -> str:
 
 
 class Connected:
-    """``async with Connected(bootstrap, properties) as cluster``: a cluster for the length of a block."""
+    """``async with Connected(bootstrap, properties) as cluster``: a cluster for the length of a block. NotStartedError.
 
-    def __init__(self, bootstrap_servers: str, properties: Mapping[str, str]) -> None:
-        self._cluster = Cluster(OsNetwork(), bootstrap_servers, properties)
+    ``patient``: as Kafka's consumers are, which wait for a broker that is not there, as long as it may take.
+    ``client``: what is told first where the properties make no sense, or no broker's name is known.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        properties: Mapping[str, str],
+        *,
+        patient: bool = False,
+        client: str = ADMIN,
+    ) -> None:
+        self._client = client
+        self._bootstrap_servers = bootstrap_servers
+        self._patient = patient
+        try:
+            self._cluster = Cluster(OsNetwork(), bootstrap_servers, properties)
+        except ValueError as error:
+            raise self._not_started(str(error)) from None
+        if patient:
+            self._cluster.timeout_s = math.inf
+
+    def _not_started(self, reason: str) -> NotStartedError:
+        text = f"{self._client}\nCaused by: org.apache.kafka.common.config.ConfigException: {reason}"
+        return NotStartedError(text)
 
     async def __aenter__(self) -> Cluster:
-        await self._cluster.connect()
+        if not await _is_known(self._bootstrap_servers):
+            raise self._not_started(NO_ADDRESS)
+        if not self._patient:
+            await self._cluster.connect()
         return self._cluster
 
     async def __aexit__(
@@ -83,3 +126,15 @@ class Connected:
         trace: TracebackType | None,
     ) -> None:
         self._cluster.close()
+
+
+async def _is_known(bootstrap_servers: str) -> bool:
+    """Whether one of the names at least has an address. A wrong name is worth no minute of trying."""
+    for text in filter(str.strip, bootstrap_servers.split(",")):
+        address = parse_address(text)
+        try:
+            await trio.socket.getaddrinfo(address.host, address.port)
+        except OSError:
+            continue
+        return True
+    return False

@@ -64,7 +64,8 @@ def main() -> NoReturn:
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
     """The command's flags; ends the process if they are wrong."""
-    flags = Arguments("kafka-topics", "This tool helps to create, delete, describe, or change a topic.")
+    what = "reate, delete, describe, or change a topic."
+    flags = Arguments("kafka-topics", f"This tool helps to c{what}", without_flags=f"C{what}")
     flags.add_connection(required=False)
     for action in _ACTIONS:
         flags.add_argument(f"--{action}", action="store_true", help=f"{action.capitalize()} topics.")

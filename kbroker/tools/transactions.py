@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn
 
-from kbroker.tools.arguments import read_properties
+from kbroker.tools.arguments import read_properties, version_text
 from kbroker.tools.cluster import TRANSACTION, Cluster, Partition, by_topic
+from kbroker.tools.coordinators import Coordinator, first_error
 from kbroker.tools.java_errors import java_message
 from kbroker.tools.plain_arguments import PlainArguments
 from kbroker.tools.session import CommandError, Connected, run
@@ -44,7 +45,7 @@ def arguments() -> PlainArguments:
         "It can be used to detect and recover from hanging transactions.",
     )
     parser.add_argument(
-        "-v", "--version", action="version", version="kbroker", help="show the version and exit"
+        "-v", "--version", action="version", version=version_text(), help="show the version and exit"
     )
     parser.add_argument("--command-config", metavar="FILE", help="property file for the admin client")
     parser.add_argument(
@@ -197,19 +198,12 @@ class TransactionsCommand:
         print(table(headers, [row]))
 
     async def _describe(self, transactional_id: str) -> tuple[int, TransactionState]:
-        async def attempt() -> tuple[int, TransactionState]:
-            coordinator_id = await self._cluster.coordinator(transactional_id, TRANSACTION)
-            request = DescribeTransactionsRequest(transactional_ids=[transactional_id])
-            response = await self._cluster.once(coordinator_id, request, DescribeTransactionsResponse)
-            (state,) = response.transaction_states
-            if state.error_code == ErrorCode.TRANSACTIONAL_ID_NOT_FOUND:
-                text = f"DescribeTransactions request for transactionalId `{transactional_id}` failed because the ID "
-                raise ApiError(ErrorCode.TRANSACTIONAL_ID_NOT_FOUND, text + "could not be found")
-            if state.error_code:
-                raise ApiError(ErrorCode(state.error_code))
-            return coordinator_id, state
-
-        return await self._cluster.retrying(attempt)
+        """The coordinator, and what it says."""
+        coordinator = Coordinator(self._cluster, transactional_id, TRANSACTION)
+        request = DescribeTransactionsRequest(transactional_ids=[transactional_id])
+        response = await coordinator.ask(request, DescribeTransactionsResponse, _description_error)
+        (state,) = response.transaction_states
+        return coordinator.node_id, state
 
     async def describe_producers(self) -> None:
         partition, broker_id = (self._options.topic, self._options.partition), self._options.broker_id
@@ -446,16 +440,21 @@ class TransactionsCommand:
             transactional_id=transactional_id, transaction_timeout_ms=_TERMINATION_TIMEOUT_MS
         )
 
-        async def attempt() -> None:
-            coordinator_id = await self._cluster.coordinator(transactional_id, TRANSACTION)
-            response = await self._cluster.once(coordinator_id, request, InitProducerIdResponse)
-            if response.error_code:
-                raise ApiError(ErrorCode(response.error_code))
-
+        coordinator = Coordinator(self._cluster, transactional_id, TRANSACTION)
         try:
-            await self._cluster.retrying(attempt)
+            await coordinator.ask(
+                request, InitProducerIdResponse, first_error(lambda answer: [answer.error_code])
+            )
         except ApiError as error:
             raise _Failed(f"Failed to force terminate transactionalId `{transactional_id}`", error) from None
+
+
+def _description_error(response: DescribeTransactionsResponse) -> ApiError | None:
+    (state,) = response.transaction_states
+    if state.error_code == ErrorCode.TRANSACTIONAL_ID_NOT_FOUND:
+        text = f"DescribeTransactions request for transactionalId `{state.transactional_id}` failed because the ID "
+        return ApiError(ErrorCode.TRANSACTIONAL_ID_NOT_FOUND, text + "could not be found")
+    return ApiError(ErrorCode(state.error_code)) if state.error_code else None
 
 
 def _now_ms() -> int:

@@ -12,11 +12,12 @@ import pytest
 import trio
 
 from kbroker.tools import console_consumer
+from kbroker.tools.client_properties import SettingError
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.consumer_group_admin import ConsumerGroups
 from kbroker.tools.consuming import ConsumerSettings, consuming
 from kbroker.tools.group_membership import Subscription, range_assignment
-from kbroker.tools.producer_settings import ProducerSettings, SettingError
+from kbroker.tools.producer_settings import ProducerSettings
 from kbroker.tools.producing import producing
 from kbroker.tools.record_formatters import PACKAGE
 from kbroker.tools.session import CommandError, Connected

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from kbroker.tools import console_producer
+from kbroker.tools.client_properties import SettingError
 from kbroker.tools.consuming import ConsumerSettings, consuming
 from kbroker.tools.fetching import EARLIEST, FetchedBatch
 from kbroker.tools.line_reader import LineReader, LineSplitter
 from kbroker.tools.partitioning import murmur2, partition_of_key
-from kbroker.tools.producer_settings import ALL, ProducerSettings, SettingError
+from kbroker.tools.producer_settings import ALL, ProducerSettings
 from kbroker.tools.producing import producing
 from kbroker.tools.session import CommandError, Connected
 from tests.broker_process import BrokerProcess
@@ -207,18 +209,31 @@ def test_a_line_without_its_key_ends_the_command(broker: BrokerProcess) -> None:
     assert ended.err == "No key separator found on line number 1: 'no tab'\n"
 
 
+async def test_what_was_typed_before_a_line_that_is_wrong_is_delivered(broker: BrokerProcess) -> None:
+    flags = ["--reader-property", "parse.key=true", "--timeout", "60000"]
+    server = ["--bootstrap-server", broker.bootstrap_server]
+    ended = run_command("console_producer", *server, "--topic", "before", *flags, given=b"k\tv\nno tab\n")
+    assert ended.code == 1
+    (batch,) = await batches(broker, "before", 1)
+    assert batch.records[0].value == b"v"
+
+
 async def test_an_interrupt_sends_what_was_typed(broker: BrokerProcess) -> None:
-    process = start_command(
-        "console_producer", "--bootstrap-server", broker.bootstrap_server, "--topic", "interrupted"
-    )
+    server = ["--bootstrap-server", broker.bootstrap_server]
+    process = start_command("console_producer", *server, "--topic", "interrupted", "--timeout", "60000")
     assert process.stdin is not None
     process.stdin.write(b"typed\n")
     process.stdin.flush()
-    (batch,) = await batches(broker, "interrupted", 1)  # after the linger time
-    assert batch.records[0].value == b"typed"
+    async with Connected(broker.bootstrap_server, {}) as cluster:  # with the first line comes the topic
+        with trio.fail_after(20):
+            while all(topic.name != "interrupted" for topic in (await cluster.metadata()).topics):
+                await trio.sleep(0.05)
+        await trio.sleep(0.3)  # the line is in the producer's hands, and waits there for others
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (130, b"", b"")
+    (batch,) = await batches(broker, "interrupted", 1)
+    assert batch.records[0].value == b"typed"
 
 
 def test_an_unreachable_broker_ends_in_an_error() -> None:

@@ -297,18 +297,24 @@ def test_flags_that_make_no_sense_are_told(topics: Command, arguments: list[str]
 
 
 def test_without_flags_or_with_help_the_usage_is_told() -> None:
-    for arguments in ([], ["--help"]):
+    for arguments, what in (
+        ([], "Create, delete, describe, or change a topic."),
+        (["--help"], "This tool helps to create, delete, describe, or change a topic."),
+    ):
         run = Command("topics", None).process(*arguments)
         assert (run.code, run.out) == (1, "")
-        assert run.first_error == "This tool helps to create, delete, describe, or change a topic."
+        assert run.first_error == what
         assert "--replica-assignment" in run.err
     nowhere = Command("topics", None)("--list")
     assert (nowhere.code, nowhere.err) == (1, "--bootstrap-server must be specified\n")
 
 
-def test_flags_may_be_shortened_and_joined_to_their_values(topics: Command, bootstrap: str) -> None:
+def test_flags_are_read_as_joptsimple_reads_them(topics: Command, bootstrap: str) -> None:
     name = new_topic(bootstrap)
-    assert topics("--li", f"--topic={name}").lines == [name]
+    assert topics("-list", f"--topic={name}", "stray").lines == [name]
+    assert topics("--list", "-topic", name, "--", "--foo").lines == [name]
+    for wrong, shown in (("--li", "li"), ("-foo", "f")):
+        assert topics(wrong).err == f"{shown} is not a recognized option\n"
 
 
 def test_an_expression_that_is_none_is_told(topics: Command) -> None:
