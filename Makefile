@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.kbroker-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench bench-quick bench-peers kill chaos sim container clean
+.PHONY: help run test compat lint format bench bench-quick bench-peers kill chaos sim container clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,11 @@ run: $(READY) ## start a broker on 127.0.0.1:9092, data in ./kbroker-data
 
 test: $(READY) ## all tests, end-to-end ones with real clients included
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The page is written from a run that failed, too: it says what did.
+compat: $(READY) ## real clients and tools against Apache Kafka and kbroker, into docs/COMPATIBILITY.md (Java, Maven; Node, Go, kcat, etcd)
+	$(BIN)/python -m pytest compat --results build/compat/results.json $(COMPAT_ARGS); outcome=$$?; \
+	$(BIN)/python -m compat.table build/compat/results.json && exit $$outcome
 
 lint: $(READY) ## format, style, types, and who may import whom
 	$(BIN)/ruff format --check .

@@ -11,6 +11,8 @@ import pytest
 PASSED: Final = "passed"
 FAILED: Final = "failed"
 SKIPPED: Final = "skipped"
+KNOWN: Final = "known difference"
+"""Failed as it was expected to (``xfail``)."""
 
 
 class Results:
@@ -36,19 +38,25 @@ class Results:
         if callspec is not None and "target" in callspec.params:
             found["target"] = callspec.params["target"]
         if report.skipped and found["outcome"] == PASSED:
-            found["outcome"] = SKIPPED
-            found["reason"] = _skip_reason(report)
+            expected = getattr(report, "wasxfail", None)
+            found["outcome"] = SKIPPED if expected is None else KNOWN
+            found["reason"] = _skip_reason(report) if expected is None else expected
         if report.failed:
             found["outcome"] = FAILED
-            found["reason"] = (
-                report.longreprtext.strip().splitlines()[-1][:300] if report.longreprtext else ""
-            )
+            found["reason"] = _failure(report)
 
     def write(self) -> None:
         """Write everything, if a file was asked for."""
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(json.dumps(self._outcomes, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def _failure(report: pytest.TestReport) -> str:
+    """The error in a line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else report.longreprtext
+    return next((line for line in text.splitlines() if line.strip()), "")[:300]
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

@@ -9,6 +9,8 @@ defaults and loops, no detours around it.
 What can be done; every driver has ``hello``, the rest as far as its library can:
 
 ``hello``                → {client, version, language, features: [...], unsupported: {feature: why the library cannot}}
+                         ``unsupported`` may also name one of the operations below, or ``assign`` where consumers read
+                         as members of a group only: the cases then do without.
 ``create_topic``         {bootstrap, topic, partitions, replication_factor, config: {}} → {}
 ``create_partitions``    {bootstrap, topic, partitions} → {}
 ``list_topics``          {bootstrap} → [topic, ...]
@@ -30,6 +32,7 @@ What can be done; every driver has ``hello``, the rest as far as its library can
                          {assign: [{topic, partition, offset}]} (offset -2 earliest, -1 latest); also
                          {isolation: "read_committed"|"read_uncommitted", fetch_bytes_max}. A group begins at the
                          earliest offset and commits only when told to → {}
+                         With a group also {session_timeout_ms, heartbeat_interval_ms}, where the library has them
 ``poll``                 {consumer, count, timeout_ms} → {records: [{topic, partition, offset, key, value, headers,
                          timestamp_ms}], assignment: [[topic, partition], ...]}; returns with ``count`` records at most,
                          as soon as it has them or at the timeout; records beyond are kept for the next poll.
@@ -117,6 +120,10 @@ class Driver:
         if "error" in answer:
             raise DriverError(str(answer["error"]), str(answer.get("message", "")))
         return answer["result"]
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
 
     @property
     def stderr(self) -> str:

@@ -1,0 +1,1 @@
+"""Drivers of the Go clients: one module, a command for each library."""

@@ -1,0 +1,1 @@
+"""The Java client, newest and oldest: one driver, compiled against each."""

@@ -1,0 +1,1 @@
+"""Drivers of the Node.js clients, with the packages that ``package-lock.json`` fixes."""

@@ -1,0 +1,1 @@
+"""Apache Kafka's own tools, Streams and Connect, unmodified, against every contestant."""
