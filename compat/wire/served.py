@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-_SASL = "GAPS: TLS, SASL, ACLs, quotas, delegation tokens"
+_SASL = "GAPS: TLS, SASL, SCRAM credentials, quotas, delegation tokens"
 _GROUPS = "GAPS: the newer group protocols (KIP-848 consumer groups, share groups, streams groups)"
 _KRAFT = "GAPS: there is no Raft quorum"
 
 NOT_SERVED_HERE: dict[int, str] = {
     17: _SASL,
-    29: _SASL,
-    30: _SASL,
-    31: _SASL,
     36: _SASL,
     38: _SASL,
     39: _SASL,
