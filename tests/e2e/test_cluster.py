@@ -117,13 +117,21 @@ def test_every_client_produces_consumes_and_joins_groups(
         for member in members:
             member.subscribe(topic)
         seen: set[int] = set()
+        last_offsets: list[dict[int, int]] = [{} for _ in members]
 
         def poll() -> bool:
-            for member in members:
-                seen.update(int(record.value or b"") for record in member.poll(0.05))
-            return len(seen) == 300 and all(len(member.assignment()) == 3 for member in members)
+            for member, last in zip(members, last_offsets, strict=True):
+                for record in member.poll(0.05):
+                    seen.add(int(record.value or b""))
+                    last[record.partition] = record.offset
+            # Whoever came later has to read its partitions, too, before it has anything to commit.
+            return len(seen) == 300 and all(
+                len(assigned := member.assignment()) == 3
+                and all(last.get(partition.partition) == 49 for partition in assigned)
+                for member, last in zip(members, last_offsets, strict=True)
+            )
 
-        poll_until(poll, bool, what="300 records, and half of the partitions for each")
+        poll_until(poll, bool, what="300 records, and half of the partitions for each, read to their ends")
         for member in members:
             member.commit()
     with client.admin(servers) as admin:
