@@ -316,7 +316,12 @@ class OsNetwork:
             stream = await trio.open_tcp_stream(host, port)
         except OSError as error:
             raise ConnectionLost(f"no connection to {host}:{port}: {error}") from error
-        return OsConnection(socket.socket(fileno=stream.socket.detach()))
+        connected = socket.socket(fileno=stream.socket.detach())
+        try:
+            return OsConnection(connected)
+        except OSError as error:  # the other side has gone already, and has no address any more
+            connected.close()
+            raise ConnectionLost(f"no connection to {host}:{port}: {error}") from error
 
 
 class OsWorld:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from kbroker.handlers.deadlines import within
 from kbroker.handlers.table import RequestContext, handles
-from wire.errors import ApiError
+from wire.errors import ApiError, ErrorCode
 from wire.messages.reassignments import ElectLeadersRequest, ElectLeadersResponse
 
 _PREFERRED = 0
@@ -54,7 +54,8 @@ class ElectionHandlers:
             )
         except ApiError as error:
             return ElectLeadersResponse(
-                error_code=error.code,
+                # Version 0 has errors of partitions only.
+                error_code=error.code if context.api_version >= _TYPES_SINCE else ErrorCode.NONE,
                 replica_election_results=_results(dict.fromkeys(wanted or (), error)),
             )
         return ElectLeadersResponse(replica_election_results=_results(outcome))
