@@ -191,9 +191,9 @@ def test_groups_are_deleted_when_said_so(prompt: Prompt, group: str) -> None:
         1, "", f"kbroker groups: add --yes to delete {group} with all committed offsets\n"
     )
     assert prompt("groups", "delete", group, "--yes") == Ended(0, f"deleted {group}\n", "")
-    assert prompt("groups", group).err == (
-        f"kbroker groups: no group '{group}'; `kbroker groups` lists them\n"
-    )
+    # What follows depends on how alike the names of other cases' groups happen to be.
+    assert prompt("groups", group).err.startswith(f"kbroker groups: no group '{group}'; ")
+    assert prompt("groups", "xyz").err == ("kbroker groups: no group 'xyz'; `kbroker groups` lists them\n")
 
 
 def test_a_name_that_is_nearly_right(prompt: Prompt, group: str) -> None:
