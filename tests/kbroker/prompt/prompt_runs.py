@@ -55,6 +55,11 @@ class Ended:
         return [line.split() for line in self.lines]
 
 
+def _take_interrupts() -> None:
+    """In the child: a shell that runs the suite in the background has it ignore them, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Prompt:
     """The commands against one cluster: ``Prompt(server)("topics", "create", "t")``."""
 
@@ -108,6 +113,7 @@ class Prompt:
             stderr=subprocess.PIPE,
             env=self.environment(),
             cwd=REPOSITORY,
+            preexec_fn=_take_interrupts,
         ) as process:
             watch = threading.Timer(DEADLINE_S, process.kill)
             watch.start()
@@ -144,6 +150,7 @@ class AtTerminal:
             env=prompt.environment() | (environment or {}),
             cwd=REPOSITORY,
             start_new_session=True,
+            preexec_fn=_take_interrupts,
         )
         os.close(slave)
         self.shown = ""
