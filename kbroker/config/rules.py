@@ -6,7 +6,8 @@ config makes the request invalid (KAFKA-13609), a bad topic or group config is a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from kbroker.config.broker_config import BrokerConfig, ConfigSource
 from kbroker.config.broker_keys import BROKER_KEYS, without_listener_prefix
@@ -95,14 +96,11 @@ class KafkaConfigRules:
         ]
 
     def _check_broker(self, name: str, entries: Mapping[str, str]) -> None:
-        refused: dict[str, list[str]] = {}
-        for key in sorted(entries):
-            reason = _reason_against_dynamic(key, for_all_brokers=not name)
-            if reason is not None:
-                refused.setdefault(reason, []).append(key)
-        for reason, keys in sorted(refused.items()):
-            # Without values, which may be secrets.
-            raise ApiError(ErrorCode.INVALID_REQUEST, f"{reason}: [{', '.join(keys)}]")
+        for reason, is_refused in _AGAINST_DYNAMIC:
+            keys = [key for key in sorted(entries) if is_refused(key, not name)]
+            if keys:
+                # Without values, which may be secrets.
+                raise ApiError(ErrorCode.INVALID_REQUEST, f"{reason}: [{', '.join(keys)}]")
         try:
             config = (
                 self._config.with_dynamic(broker=entries)
@@ -117,20 +115,29 @@ class KafkaConfigRules:
             )
 
 
-def _reason_against_dynamic(key: str, *, for_all_brokers: bool) -> str | None:
-    """Why a broker config may not be set while the broker runs; None if it may."""
+def _is_read_only(key: str, for_all_brokers: bool) -> bool:
     definition = BROKER_KEYS.get(key)
-    if definition is not None and definition.update_mode is UpdateMode.READ_ONLY:
-        return "Cannot update these configs dynamically"
-    if key in _ONLY_PER_LISTENER:
-        return "These security configs can be dynamically updated only per-listener using the listener prefix"
-    if for_all_brokers:
-        base = without_listener_prefix(key)
-        if (definition is not None and definition.update_mode is UpdateMode.PER_BROKER) or (
-            base is not None and base not in _LISTENER_KEYS_FOR_ALL_BROKERS
-        ):
-            return "Cannot update these configs at default cluster level, broker id must be specified"
-    return None
+    return definition is not None and definition.update_mode is UpdateMode.READ_ONLY
+
+
+def _is_one_brokers(key: str, for_all_brokers: bool) -> bool:
+    """Wanted for all brokers, while each broker, or listener, has its own."""
+    definition, base = BROKER_KEYS.get(key), without_listener_prefix(key)
+    return for_all_brokers and (
+        (definition is not None and definition.update_mode is UpdateMode.PER_BROKER)
+        or (base is not None and base not in _LISTENER_KEYS_FOR_ALL_BROKERS)
+    )
+
+
+_AGAINST_DYNAMIC: Final[tuple[tuple[str, Callable[[str, bool], bool]], ...]] = (
+    ("Cannot update these configs dynamically", _is_read_only),
+    (
+        "These security configs can be dynamically updated only per-listener using the listener prefix",
+        lambda key, for_all_brokers: key in _ONLY_PER_LISTENER,
+    ),
+    ("Cannot update these configs at default cluster level, broker id must be specified", _is_one_brokers),
+)
+"""Why broker configs may not be set while a broker runs, in the order of ``DynamicBrokerConfig.validateConfigs``."""
 
 
 def _registry(resource_type: int) -> ConfigRegistry:

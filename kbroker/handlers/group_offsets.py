@@ -18,7 +18,7 @@ transaction as any other partition must (``transaction_verification.py``). They 
 from __future__ import annotations
 
 import uuid
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kbroker.config.topic_names import CONSUMER_OFFSETS_TOPIC
 from kbroker.handlers.table import RequestContext, handles
@@ -57,6 +57,7 @@ _OldPartition = _OldTopic.OffsetFetchResponsePartition
 _TransactionalTopic = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
 _TransactionalResult = TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic
 _TransactionalPartition = _TransactionalResult.TxnOffsetCommitResponsePartition
+_ResultT = TypeVar("_ResultT", _CommittedTopic, _TransactionalResult)
 _DeleteTopic = OffsetDeleteRequest.OffsetDeleteRequestTopic
 _DeletedTopic = OffsetDeleteResponse.OffsetDeleteResponseTopic
 _DeletedPartition = _DeletedTopic.OffsetDeleteResponsePartition
@@ -139,13 +140,7 @@ class GroupOffsetHandlers:
         self, topic: _CommitTopic, refused: list[_CommittedTopic], *, by_id: bool
     ) -> _CommitTopic | None:
         """The topic with the partitions that exist; the others go to ``refused`` with their error."""
-        error = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-        if by_id:
-            topic.name = self._topics.topic_name(topic.topic_id) or ""
-            if not topic.name:
-                error = ErrorCode.UNKNOWN_TOPIC_ID
-        else:
-            topic.topic_id = self._topics.topic_id(topic.name)
+        error = self._complete(topic, by_id=by_id)
         is_known = bool(topic.name) and topic.topic_id != ZERO_UUID
         known, unknown = [], []
         for partition in topic.partitions:
@@ -158,6 +153,14 @@ class GroupOffsetHandlers:
             refused.append(_CommittedTopic(name=topic.name, topic_id=topic.topic_id, partitions=unknown))
         topic.partitions = known
         return topic if known else None
+
+    def _complete(self, topic: _CommitTopic | _TransactionalTopic, *, by_id: bool) -> ErrorCode:
+        """Give the topic the one of name and id that the request does not have; the error of what does not exist."""
+        if not by_id:
+            topic.topic_id = self._topics.topic_id(topic.name)
+            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        topic.name = self._topics.topic_name(topic.topic_id) or ""
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if topic.name else ErrorCode.UNKNOWN_TOPIC_ID
 
     # TxnOffsetCommit
 
@@ -173,10 +176,10 @@ class GroupOffsetHandlers:
             if (known := self._known_offsets(topic, refused, by_id=by_id)) is not None
         ]
         if not request.topics:
-            return TxnOffsetCommitResponse(topics=_merged_transactional(refused, [], by_id=by_id))
+            return TxnOffsetCommitResponse(topics=_merged(refused, [], by_id=by_id))
         response = await self._commit_transactional(request, context)
         if refused:
-            response.topics = _merged_transactional(refused, response.topics, by_id=by_id)
+            response.topics = _merged(refused, response.topics, by_id=by_id)
         if context.api_version < _LOAD_IN_PROGRESS_SINCE:
             _replace_load_in_progress(response)
         return response
@@ -185,13 +188,7 @@ class GroupOffsetHandlers:
         self, topic: _TransactionalTopic, refused: list[_TransactionalResult], *, by_id: bool
     ) -> _TransactionalTopic | None:
         """The topic with the partitions that exist; the others go to ``refused`` with their error."""
-        error = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-        if by_id:
-            topic.name = self._topics.topic_name(topic.topic_id) or ""
-            if not topic.name:
-                error = ErrorCode.UNKNOWN_TOPIC_ID
-        else:
-            topic.topic_id = self._topics.topic_id(topic.name)
+        error = self._complete(topic, by_id=by_id)
         unknown = [
             partition.partition_index
             for partition in topic.partitions
@@ -314,18 +311,15 @@ class GroupOffsetHandlers:
         return self._topics.has_partition(topic.name, partition)
 
 
-def _merged(
-    refused: list[_CommittedTopic], committed: list[_CommittedTopic], *, by_id: bool
-) -> list[_CommittedTopic]:
-    """One entry for each topic: some of its partitions may exist and others not."""
-    topics: dict[object, _CommittedTopic] = {}
-    for topic in [*refused, *committed]:
+def _merged(refused: list[_ResultT], committed: list[_ResultT], *, by_id: bool) -> list[_ResultT]:
+    """One entry for each topic that was refused in part: some of its partitions may exist and others not."""
+    topics: dict[object, _ResultT] = {}
+    for topic in refused + committed:
         key: object = topic.topic_id if by_id else topic.name
-        known = topics.get(key)
-        if known is None:
-            topics[key] = topic
+        if key in topics:
+            topics[key].partitions.extend(topic.partitions)
         else:
-            known.partitions.extend(topic.partitions)
+            topics[key] = topic
     return list(topics.values())
 
 
@@ -337,17 +331,6 @@ def _transactional_result(
         topic_id=topic.topic_id,
         partitions=[_TransactionalPartition(partition_index=index, error_code=code) for index in indexes],
     )
-
-
-def _merged_transactional(
-    refused: list[_TransactionalResult], committed: list[_TransactionalResult], *, by_id: bool
-) -> list[_TransactionalResult]:
-    topics: dict[object, _TransactionalResult] = {}
-    for topic in [*refused, *committed]:
-        known = topics.setdefault(topic.topic_id if by_id else topic.name, topic)
-        if known is not topic:
-            known.partitions.extend(topic.partitions)
-    return list(topics.values())
 
 
 def _replace_load_in_progress(response: TxnOffsetCommitResponse) -> None:

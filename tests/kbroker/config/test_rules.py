@@ -225,3 +225,34 @@ def test_configs_that_a_new_topic_is_reported_with() -> None:
     assert (reported["cleanup.policy"].value, reported["cleanup.policy"].source) == ("delete", 5)
     assert not any(entry.is_sensitive or entry.is_read_only for entry in reported.values())
     assert config.log_segment_bytes == 1 << 30, "asking must not change the broker's own config"
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "message"),
+    [
+        (
+            "1",
+            {"log.dirs": "/x", "ssl.keystore.type": "JKS", "node.id": "7"},
+            "Cannot update these configs dynamically: [log.dirs, node.id]",
+        ),
+        (
+            "",
+            {"ssl.keystore.type": "JKS", "listeners": "PLAINTEXT://h:1"},
+            "These security configs can be dynamically updated only per-listener using the listener prefix: "
+            "[ssl.keystore.type]",
+        ),
+        (
+            "",
+            {"listeners": "PLAINTEXT://h:1"},
+            "Cannot update these configs at default cluster level, broker id must be specified: "
+            "[listeners]",
+        ),
+    ],
+)
+def test_what_brokers_may_not_be_told_while_they_run(
+    name: str, entries: dict[str, str], message: str
+) -> None:
+    """All keys with the first reason that there is, in Kafka's order."""
+    with pytest.raises(ApiError) as caught:
+        KafkaConfigRules(BrokerConfig({})).validate_overrides((ConfigResourceType.BROKER, name), entries)
+    assert (caught.value.code, caught.value.message) == (ErrorCode.INVALID_REQUEST, message)
