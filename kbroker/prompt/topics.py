@@ -8,11 +8,11 @@ from typing import Any, Final
 from kbroker.prompt.quantities import counted, duration_text, size_text
 from kbroker.prompt.session import CommandError, Session, api_error_text
 from kbroker.prompt.terminal import Cell, Column, Painted
-from kbroker.prompt.topic_changes import add_partitions, create_topics, delete_topics
 from kbroker.prompt.topic_figures import PartitionFigures, TopicFigures, topic_figures
 from kbroker.prompt.topic_names import TopicNames, is_internal
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.config_resources import SOURCES, TOPIC, Entry, alter_configs, describe_configs
+from kbroker.tools.topic_changes import add_partitions, create_topics, delete_topics
 from storage.uuid_text import uuid_to_text
 from wire.errors import ApiError, ErrorCode
 

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 from kbroker.tools.arguments import Arguments, read_properties
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.session import CommandError, Connected, run
+from kbroker.tools.topic_changes import delete_topics
 from kbroker.tools.topic_filters import INTERNAL_TOPICS, TopicFilter
 from wire.errors import ApiError, ErrorCode
 from wire.messages.metadata import MetadataResponse
@@ -19,8 +20,6 @@ from wire.messages.topics import (
     CreatePartitionsResponse,
     CreateTopicsRequest,
     CreateTopicsResponse,
-    DeleteTopicsRequest,
-    DeleteTopicsResponse,
 )
 
 _ACTIONS: Final = ("list", "describe", "create", "alter", "delete")
@@ -220,16 +219,9 @@ async def _delete(options: Namespace, cluster: Cluster) -> None:
     _must_exist(options, found)
     if not found:
         return
-    request = DeleteTopicsRequest(
-        topics=[DeleteTopicsRequest.DeleteTopicState(name=name) for name in found],
-        topic_names=list(found),
-        timeout_ms=_timeout_ms(cluster),
-    )
-    response = await cluster.controller(
-        request, DeleteTopicsResponse, errors=lambda answer: [one.error_code for one in answer.responses]
-    )
-    for result in response.responses:
-        _raise_error(result.error_code, result.error_message)
+    for refusal in (await delete_topics(cluster, list(found))).values():
+        if refusal is not None:
+            raise refusal
 
 
 async def _describe(options: Namespace, cluster: Cluster) -> None:
