@@ -244,8 +244,7 @@ def test_configs_that_a_new_topic_is_reported_with() -> None:
         (
             "",
             {"listeners": "PLAINTEXT://h:1"},
-            "Cannot update these configs at default cluster level, broker id must be specified: "
-            "[listeners]",
+            "Cannot update these configs at default cluster level, broker id must be specified: [listeners]",
         ),
     ],
 )
