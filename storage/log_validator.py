@@ -58,6 +58,11 @@ class RecordsRejectedError(ApiError):
         self.record_errors = record_errors
 
 
+class UnfitRequestError(ApiError):
+    """INVALID_RECORD or CORRUPT_MESSAGE for what no produce request may carry, whatever the log is like
+    (Kafka: ProduceRequest.validateRecords)."""
+
+
 class AssignedBatch(NamedTuple):
     """A batch with its place in the log. `header` is as the batch came, before offsets were assigned."""
 
@@ -77,19 +82,19 @@ class ValidatedRecords(NamedTuple):
 def parse_batches(records: bytearray | memoryview, origin: AppendOrigin) -> list[tuple[int, BatchHeader]]:
     """The complete batches; a client may send just one (KIP-98).
 
-    ApiError: INVALID_RECORD for none, too many or an old format; CORRUPT_MESSAGE for no batches at all.
+    UnfitRequestError: INVALID_RECORD for none, too many or an old format; CORRUPT_MESSAGE for no batches at all.
     """
     try:
         batches = list(iterate_batches(records))
     except LegacyBatchError as error:
-        raise ApiError(ErrorCode.INVALID_RECORD, str(error)) from None
+        raise UnfitRequestError(ErrorCode.INVALID_RECORD, str(error)) from None
     except InvalidBatchError as error:
-        raise ApiError(ErrorCode.CORRUPT_MESSAGE, str(error)) from None
+        raise UnfitRequestError(ErrorCode.CORRUPT_MESSAGE, str(error)) from None
     if not batches:
-        raise ApiError(ErrorCode.INVALID_RECORD, "the records hold no complete batch")
+        raise UnfitRequestError(ErrorCode.INVALID_RECORD, "the records hold no complete batch")
     if len(batches) > 1 and origin is AppendOrigin.CLIENT:
         message = f"a produce request holds one record batch per partition, not {len(batches)}"
-        raise ApiError(ErrorCode.INVALID_RECORD, message)
+        raise UnfitRequestError(ErrorCode.INVALID_RECORD, message)
     return batches
 
 

@@ -15,8 +15,11 @@ Each decoder exists twice. The ordinary one reads buffers of up to `elements_max
 elements than that. It hands larger ones (and memoryviews, if it must not copy them) to the careful one, which is
 written when it is first needed, and counts the elements.
 
-Reading behind the end of the buffer raises IndexError or struct.error, and bad UTF-8 UnicodeDecodeError; these
-become ProtocolError in one place. Slices do not raise, so each is preceded by a check.
+Reading behind the end of the buffer raises IndexError or struct.error; these become ProtocolError in one place.
+Slices do not raise, so each is preceded by a check.
+
+What Kafka's decoder lets pass, this one does too: strings that are not UTF-8 (with U+FFFD in them), tagged fields in
+any order and more than once (the last one counts), and any negative length for null.
 """
 
 from __future__ import annotations
@@ -61,13 +64,9 @@ def skip_tagged_fields(data: Any, offset: int, count: int) -> int:
     """Skip `count` tagged fields, none of them known; `count` is the first byte of the varint before `offset`."""
     if count > 0x7F:
         count, offset = read_long_varint(data, offset, count)
-    last_tag = -1
     for _ in repeat(None, count):
         tag, offset = read_varint(data, offset)
         size, offset = read_varint(data, offset)
-        if tag <= last_tag:
-            raise ProtocolError(f"tag {tag} after tag {last_tag}")
-        last_tag = tag
         offset += size
         if offset > len(data):
             raise ProtocolError(f"tag {tag} of {size} bytes ends behind the message")
@@ -93,7 +92,7 @@ def read_many_numbers(
         if size > 0x7F:
             size, offset = read_long_varint(data, offset, size)
         size -= 1
-    if size == -1 and nullable:
+    if size < 0 and nullable:
         return None, offset
     if size < 0:
         raise ProtocolError("an array has a negative count, or is null where null is not allowed")
@@ -180,8 +179,6 @@ class _DecoderWriter:
         source.open("except (IndexError, struct_error)")
         source.line(f"raise ProtocolError({f'{self.title} is cut off'!r}) from None")
         source.close()
-        source.open("except UnicodeDecodeError")
-        source.line(f"raise ProtocolError({f'{self.title} has a string that is not UTF-8'!r}) from None")
         return source.function("decode")
 
     def _class(self, tree: StructureStruct) -> str:
@@ -308,16 +305,13 @@ class _DecoderWriter:
 
     def _known_tagged_fields(self, tagged: TaggedFields, variable: str, count: str) -> None:
         source = self.source
-        last, tag, size, stop = (source.temporary(hint) for hint in ("last", "tag", "size", "stop"))
+        tag, size, stop = (source.temporary(hint) for hint in ("tag", "size", "stop"))
         source.open(f"if {count} > 127")
         source.line(f"{count}, o = long_varint(data, o, {count})")
         source.close()
-        source.line(f"{last} = -1")
         source.open(f"for _ in repeat(None, {count})")
         source.line(f"{tag}, o = read_varint(data, o)")
         source.line(f"{size}, o = read_varint(data, o)")
-        self._fail_if(f"{tag} <= {last}", "tagged fields are out of order")
-        source.line(f"{last} = {tag}")
         source.line(f"{stop} = o + {size}")
         self._fail_if(f"{stop} > end", "a tagged field ends behind the message")
         branch = "if"
@@ -416,7 +410,9 @@ class _DecoderWriter:
         if isinstance(subcon, Records):
             return f"view[{bounds}]"
         if isinstance(subcon, String):
-            return f"str(data[{bounds}], 'utf-8')" if self.careful else f"data[{bounds}].decode()"
+            if self.careful:
+                return f"str(data[{bounds}], 'utf-8', 'replace')"
+            return f"data[{bounds}].decode('utf-8', 'replace')"
         return f"bytes(data[{bounds}])" if self.in_place else f"data[{bounds}]"
 
     def _empty(self, subcon: Sized) -> str:
@@ -430,7 +426,7 @@ class _DecoderWriter:
         """The last branches of an `if` on the size: null, and sizes that are not allowed."""
         source = self.source
         if subcon.nullable:
-            source.open("else" if subcon.compact else f"elif {size} == -1")
+            source.open("else" if subcon.compact else f"elif {size} < 0")
             source.line(f"{target} = None")
             self._synchronise()
             source.close()

@@ -98,7 +98,7 @@ class Uuid(construct.Adapter):  # type: ignore[misc]
 
 class Sized(construct.Construct):  # type: ignore[misc]
     """Something behind its length: an unsigned varint of length + 1 if compact (0 is null), else a signed
-    big-endian integer of `legacy_bytes` bytes (-1 is null)."""
+    big-endian integer of `legacy_bytes` bytes (negative is null)."""
 
     legacy_bytes = 4
     size_max = (1 << 31) - 1
@@ -114,11 +114,11 @@ class Sized(construct.Construct):  # type: ignore[misc]
             size = UNSIGNED_VARINT._parse(stream, context, path) - 1
         else:
             size = int.from_bytes(construct.stream_read(stream, self.legacy_bytes, path), "big", signed=True)
-        if size == -1:
+        if size < 0:
             if not self.nullable:
                 raise construct.ValidationError("null in a field that is not nullable", path=path)
             return None
-        if not 0 <= size <= self.size_max:
+        if size > self.size_max:
             raise construct.RangeError(f"length {size}", path=path)
         return size
 
@@ -159,16 +159,13 @@ class Binary(Sized):
 
 
 class String(Binary):
-    """UTF-8 behind a length in bytes."""
+    """UTF-8 behind a length in bytes; what is not UTF-8 is read as U+FFFD, as Java reads it."""
 
     legacy_bytes = 2
     size_max = STRING_BYTES_MAX
 
     def _from_bytes(self, data: bytes, path: str) -> str:
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            raise construct.StringError(str(error), path=path) from None
+        return data.decode("utf-8", "replace")
 
     def _to_bytes(self, value: Any) -> bytes:
         return str(value).encode()
@@ -226,7 +223,7 @@ class NullableStructure(construct.Subconstruct):  # type: ignore[misc]
 
 
 class TaggedFields(construct.Construct):  # type: ignore[misc]
-    """The tagged fields at a structure's end: their number, then tag, size and value of each, by rising tag.
+    """The tagged fields at a structure's end: their number, then tag, size and value of each, written by rising tag.
 
     Parses to a container of those present; unknown ones are skipped. Builds those that the container has.
     """
@@ -237,13 +234,9 @@ class TaggedFields(construct.Construct):  # type: ignore[misc]
 
     def _parse(self, stream: Any, context: Any, path: str) -> construct.Container:
         present = construct.Container()
-        last_tag = -1
         for _ in range(UNSIGNED_VARINT._parse(stream, context, path)):
             tag = UNSIGNED_VARINT._parse(stream, context, path)
             size = UNSIGNED_VARINT._parse(stream, context, path)
-            if tag <= last_tag:
-                raise construct.ValidationError(f"tag {tag} after tag {last_tag}", path=path)
-            last_tag = tag
             field = self.fields.get(tag)
             if field is None:
                 construct.stream_read(stream, size, path)

@@ -317,6 +317,29 @@ RULES = (
         AnyOrder(("metadata",)),
     ),
     Rule(
+        "members are told in the order of a hash table; the cases give each another assignment, or metadata",
+        ("DescribeGroupsResponse.groups[].members",),
+        AnyOrder(("member_metadata", "member_assignment")),
+    ),
+    Rule(
+        "a transaction's partitions are told in the order of a hash table",
+        ("DescribeTransactionsResponse.transaction_states[].topics[].partitions",),
+        AnyOrder(),
+    ),
+    Rule(
+        "topics are looked up; Kafka's order is that of a hash table",
+        (
+            "AddPartitionsToTxnResponse.results_by_topic_v3_and_below",
+            "AddPartitionsToTxnResponse.results_by_transaction[].topic_results",
+        ),
+        AnyOrder(("name",)),
+    ),
+    Rule(
+        "how much is logged is set up where the brokers are started",
+        ("DescribeConfigsResponse.*.configs[root].value",),
+        Something(),
+    ),
+    Rule(
         "answers are looked up by the name of the group",
         ("DescribeGroupsResponse.groups", "DeleteGroupsResponse.results"),
         AnyOrder(("group_id",)),

@@ -127,7 +127,7 @@ def describe_loggers(levels: Mapping[str, str]) -> list[ConfigDescription]:
             is_sensitive=False,
             type=ConfigType.UNKNOWN,
             synonyms=(),
-            documentation=None,
+            documentation="",
         )
         for name, level in sorted(levels.items())
     ]

@@ -41,7 +41,7 @@ class ApiVersionsHandlers:
 
     @handles(ApiVersionsRequest)
     async def api_versions(self, request: ApiVersionsRequest, context: RequestContext) -> ApiVersionsResponse:
-        if context.api_version > request.max_version:
+        if not request.min_version <= context.api_version <= request.max_version:
             own = [row for row in self._api_keys() if row.api_key == request.api_key]
             return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=own)
         if context.api_version >= _SOFTWARE_NAME_SINCE and not (

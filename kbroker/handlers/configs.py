@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 
 import trio
 
-from kbroker.config.broker_config import BrokerConfig
+from kbroker.config.broker_config import BrokerConfig, ConfigSource
 from kbroker.config.definition import ConfigError
 from kbroker.config.description import (
     ConfigDescription,
@@ -369,7 +369,10 @@ def _described_config(
             for synonym in synonyms
         ],
         config_type=config.type,
-        documentation=config.documentation if request.include_documentation else None,
+        # Kafka always tells the empty one of loggers.
+        documentation=config.documentation
+        if request.include_documentation or config.source == ConfigSource.DYNAMIC_BROKER_LOGGER_CONFIG
+        else None,
     )
 
 

@@ -6,7 +6,7 @@ partitions all of the cluster's are meant, and those that need no election are l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from kbroker.handlers.deadlines import within
@@ -43,6 +43,7 @@ class ElectionHandlers:
         self, request: ElectLeadersRequest, context: RequestContext
     ) -> ElectLeadersResponse:
         election_type = request.election_type if context.api_version >= _TYPES_SINCE else _PREFERRED
+        asked = [topic.topic for topic in request.topic_partitions or ()]
         wanted: list[_TopicPartition] | None = None
         if request.topic_partitions is not None:
             wanted = [
@@ -56,13 +57,19 @@ class ElectionHandlers:
             return ElectLeadersResponse(
                 # Version 0 has errors of partitions only.
                 error_code=error.code if context.api_version >= _TYPES_SINCE else ErrorCode.NONE,
-                replica_election_results=_results(dict.fromkeys(wanted or (), error)),
+                replica_election_results=_results(asked, dict.fromkeys(wanted or (), error), explained=False),
             )
-        return ElectLeadersResponse(replica_election_results=_results(outcome))
+        return ElectLeadersResponse(replica_election_results=_results(asked, outcome))
 
 
-def _results(outcome: Mapping[_TopicPartition, ApiError | None]) -> list[_TopicResult]:
-    topics: dict[str, _TopicResult] = {}
+def _results(
+    asked: Iterable[str], outcome: Mapping[_TopicPartition, ApiError | None], *, explained: bool = True
+) -> list[_TopicResult]:
+    """Of the topics that were ``asked`` about, whatever came of them, and of those that come out of it.
+
+    A partition's own error is ``explained``; of one that the whole request had, Kafka tells partitions the code only.
+    """
+    topics = {name: _TopicResult(topic=name) for name in asked}
     for (name, index), error in outcome.items():
         topic = topics.setdefault(name, _TopicResult(topic=name))
         topic.partition_result.append(
@@ -71,7 +78,7 @@ def _results(outcome: Mapping[_TopicPartition, ApiError | None]) -> list[_TopicR
             else _PartitionResult(
                 partition_id=index,
                 error_code=error.code,
-                error_message=error.message or error.code.description,
+                error_message=error.message or (error.code.description if explained else None),
             )
         )
     return list(topics.values())

@@ -22,6 +22,7 @@ from kbroker.handlers.fetch_answers import (
     Answers,
     answer_without_records,
     by_topic,
+    check_topic,
     error_answer,
     give_back,
     tell_divergence,
@@ -212,8 +213,7 @@ class _FetchReader:
             answers.append((target, answer))
 
     def _read(self, target: FetchTarget, bytes_left: int, *, min_one_batch: bool) -> PartitionData:
-        if not target.topic:
-            raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
+        check_topic(target, self._api_version)
         partition = self._partition(target)
         if target.topic_id not in (ZERO_UUID, self._partitions.topic_id(target.topic)):
             raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)

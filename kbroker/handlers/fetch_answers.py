@@ -16,7 +16,14 @@ Answers = list[tuple[FetchTarget, PartitionData]]
 _TopicResponse = FetchResponse.FetchableTopicResponse
 
 _STORAGE_ERROR_SINCE = 6
+_TOPIC_IDS_SINCE = 13
 _UNKNOWN_PARTITION = (ErrorCode.UNKNOWN_TOPIC_ID, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+
+
+def check_topic(target: FetchTarget, api_version: int) -> None:
+    """ApiError for an id, from version 13 on, that is no topic's. A name that is none's is found out by its lookup."""
+    if not target.topic and api_version >= _TOPIC_IDS_SINCE:
+        raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
 
 
 def answer_without_records(target: FetchTarget, partition: LeaderPartition) -> PartitionData:

@@ -30,6 +30,7 @@ from wire.messages.groups import (
 
 _GROUP_TYPE = 0
 _TRANSACTION_TYPE = 1
+_SHARE_TYPE = 2
 _COORDINATOR_TOPICS = {_GROUP_TYPE: CONSUMER_OFFSETS_TOPIC, _TRANSACTION_TYPE: TRANSACTION_STATE_TOPIC}
 
 _BATCHED_SINCE = 4
@@ -101,9 +102,16 @@ class GroupHandlers:
 
     async def _find(self, key_type: int, key: str, context: RequestContext) -> _Coordinator:
         topic = _COORDINATOR_TOPICS.get(key_type)
+        if topic is None:
+            refusal = ErrorCode.INVALID_REQUEST
+            return _Coordinator(
+                key=key,
+                node_id=_NO_NODE_ID,
+                port=_NO_PORT,
+                error_code=refusal,
+                error_message="" if key_type == _SHARE_TYPE else refusal.description,
+            )
         try:
-            if topic is None:
-                raise ApiError(ErrorCode.INVALID_REQUEST)
             node = await self._coordinators.find(topic, key)
             endpoint = context.advertised_endpoint(node)
             if endpoint is None:

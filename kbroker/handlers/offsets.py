@@ -89,7 +89,8 @@ class OffsetHandlers:
                 except ApiError as error:
                     answer = _PartitionOffset(partition_index=asked.partition_index, error_code=error.code)
                 result.partitions.append(answer)
-            response.topics.append(result)
+            if result.partitions:
+                response.topics.append(result)
         return response
 
     def _list_offset(
@@ -151,26 +152,29 @@ class OffsetHandlers:
     async def delete_records(
         self, request: DeleteRecordsRequest, context: RequestContext
     ) -> DeleteRecordsResponse:
-        response = DeleteRecordsResponse()
+        # Of a partition that is named twice the last word counts.
+        wanted = {
+            (topic.name, asked.partition_index): asked.offset
+            for topic in request.topics
+            for asked in topic.partitions
+        }
+        topics: dict[str, _DeletedTopic] = {}
         pending: list[_Deletion] = []
-        for topic in request.topics:
-            result = _DeletedTopic(name=topic.name)
-            for asked in topic.partitions:
-                answer = _DeletedPartition(partition_index=asked.partition_index, low_watermark=-1)
-                try:
-                    if is_internal_topic(topic.name):
-                        raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, "an internal topic")
-                    partition = self._partitions.leader(topic.name, asked.partition_index)
-                    offset = partition.delete_records_before(asked.offset)
-                    pending.append(_Deletion(topic.name, partition, offset, answer))
-                except ApiError as error:
-                    answer.error_code = error.code
-                result.partitions.append(answer)
-            response.topics.append(result)
+        for (topic, index), wanted_offset in wanted.items():
+            answer = _DeletedPartition(partition_index=index, low_watermark=-1)
+            try:
+                if is_internal_topic(topic):
+                    raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, "an internal topic")
+                partition = self._partitions.leader(topic, index)
+                offset = partition.delete_records_before(wanted_offset)
+                pending.append(_Deletion(topic, partition, offset, answer))
+            except ApiError as error:
+                answer.error_code = error.code
+            topics.setdefault(topic, _DeletedTopic(name=topic)).partitions.append(answer)
         if pending:
             await self._keep_log_start_offsets()
             await self._wait_for_replicas(pending, request.timeout_ms)
-        return response
+        return DeleteRecordsResponse(topics=list(topics.values()))
 
     async def _wait_for_replicas(self, deletions: list[_Deletion], timeout_ms: int) -> None:
         """Until the replicas that are alive have deleted the records too."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 import trio
 
@@ -34,7 +35,7 @@ from kbroker.handlers.transaction_verification import (
     Verified,
 )
 from storage.log import AppendInfo
-from storage.log_validator import RecordsRejectedError
+from storage.log_validator import RecordsRejectedError, UnfitRequestError
 from wire.compression import Compression
 from wire.errors import ApiError, ErrorCode, ProtocolError
 from wire.messages.produce import ProduceRequest, ProduceResponse
@@ -144,6 +145,7 @@ class ProduceHandlers:
             with trio.move_on_after(max(request.timeout_ms, 0) / 1000):
                 await self._partitions.wait_for_standing()
         appends: list[_Append] = []
+        request.topic_data = _each_topic_once(request.topic_data)
         try:
             verified = await self._verify(request, context) if _is_transactional(request) else None
             response = ProduceResponse(
@@ -236,7 +238,7 @@ class ProduceHandlers:
             info = partition.append_as_leader(records, required_acks=request.acks, verification_guard=guard)
         except ApiError as error:
             response = _error_response(data.index, error)
-            if error.code not in _WITHOUT_LOG_START_OFFSET:
+            if error.code not in _WITHOUT_LOG_START_OFFSET and not isinstance(error, UnfitRequestError):
                 response.log_start_offset = partition.log_start_offset
             return response
         response = _PartitionResponse(
@@ -330,6 +332,19 @@ class _UnsettledResponse(LaterResponse):
     async def wait(self) -> ProduceResponse:
         await self.handlers.wait_until_settled(self.appends, self.acks, self.deadline)
         return self.handlers.complete(self.response, self.context)
+
+
+def _each_topic_once(topic_data: list[_TopicData]) -> list[_TopicData]:
+    """As Kafka reads a request: by partition. Topics without partitions are not answered, others once."""
+    if len(topic_data) == 1 and topic_data[0].partition_data:
+        return topic_data
+    topics: dict[tuple[str, UUID], _TopicData] = {}
+    for topic in topic_data:
+        if topic.partition_data:
+            found = topics.setdefault((topic.name, topic.topic_id), topic)
+            if found is not topic:
+                found.partition_data += topic.partition_data
+    return list(topics.values())
 
 
 def _is_transactional(request: ProduceRequest) -> bool:

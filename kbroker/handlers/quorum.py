@@ -78,7 +78,6 @@ class QuorumHandlers:
             leader_id=controller.node_id,
             leader_epoch=controller.controller_epoch,
             high_watermark=image.revision,
-            error_message=None,
             current_voters=[
                 DescribeQuorumResponse.ReplicaState(
                     replica_id=node_id,
@@ -90,7 +89,6 @@ class QuorumHandlers:
             ],
         )
         return DescribeQuorumResponse(
-            error_message=None,
             topics=[_TopicResult(topic_name=_TOPIC, partitions=[partition])],
             nodes=[_node(node_id, broker, context) for node_id, broker in sorted(image.brokers.items())]
             if context.api_version >= _NODES_SINCE
@@ -110,7 +108,6 @@ def _node(node_id: int, broker: Broker, context: RequestContext) -> _Node:
 
 def _failure(request: DescribeQuorumRequest, code: ErrorCode) -> DescribeQuorumResponse:
     return DescribeQuorumResponse(
-        error_message=None,
         topics=[
             _TopicResult(
                 topic_name=topic.topic_name,

@@ -79,7 +79,8 @@ class ReassignmentHandlers:
             for partition in topic.partitions
         }
         response = AlterPartitionReassignmentsResponse(
-            error_message=None, allow_replication_factor_change=request.allow_replication_factor_change
+            error_message=None if request.topics else "",  # as Apache Kafka has it
+            allow_replication_factor_change=request.allow_replication_factor_change,
         )
         outcome: Mapping[_TopicPartition, ApiError | None]
         try:
@@ -92,7 +93,16 @@ class ReassignmentHandlers:
         except ApiError as error:
             response.error_code, response.error_message = error.code, error.message or error.code.description
             outcome = dict.fromkeys(targets, error)
-        response.responses = _results(outcome)
+        response.responses = [
+            _TopicResult(
+                name=topic.name,
+                partitions=[
+                    _result(partition.partition_index, outcome[topic.name, partition.partition_index])
+                    for partition in topic.partitions
+                ],
+            )
+            for topic in request.topics
+        ]
         return response
 
     @handles(ListPartitionReassignmentsRequest)
@@ -117,16 +127,7 @@ class ReassignmentHandlers:
         return ListPartitionReassignmentsResponse(error_message=None, topics=list(topics.values()))
 
 
-def _results(outcome: Mapping[_TopicPartition, ApiError | None]) -> list[_TopicResult]:
-    topics: dict[str, _TopicResult] = {}
-    for (name, index), error in outcome.items():
-        topics.setdefault(name, _TopicResult(name=name)).partitions.append(
-            _PartitionResult(partition_index=index, error_message=None)
-            if error is None
-            else _PartitionResult(
-                partition_index=index,
-                error_code=error.code,
-                error_message=error.message or error.code.description,
-            )
-        )
-    return list(topics.values())
+def _result(index: int, error: ApiError | None) -> _PartitionResult:
+    if error is None:
+        return _PartitionResult(partition_index=index, error_message=None)
+    return _PartitionResult(partition_index=index, error_code=error.code, error_message=error.message)

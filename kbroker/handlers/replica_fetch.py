@@ -21,6 +21,7 @@ import trio
 from kbroker.handlers.fetch_answers import (
     Answers,
     answer_without_records,
+    check_topic,
     error_answer,
     give_back,
     tell_divergence,
@@ -202,8 +203,7 @@ class _Reading:
             self._watch.look_at(target, partition)
 
     def _leader(self, target: FetchTarget) -> LeaderPartition:
-        if not target.topic:
-            raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
+        check_topic(target, self._api_version)
         partition = self._partitions.leader(target.topic, target.index)
         if target.topic_id not in (ZERO_UUID, self._partitions.topic_id(target.topic)):
             raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)

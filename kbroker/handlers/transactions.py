@@ -132,14 +132,20 @@ class TransactionHandlers:
             )
             if not transaction.verify_only:
                 return _topic_results(
-                    (topic.name, index, _for_version(codes[topic.name, index], version))
-                    for topic in transaction.topics
-                    for index in topic.partitions
+                    transaction.topics,
+                    (
+                        (topic.name, index, _for_version(codes[topic.name, index], version))
+                        for topic in transaction.topics
+                        for index in topic.partitions
+                    ),
                 )
         # All or none are added: those that could have been are told that they were not tried.
         return _topic_results(
-            (topic, index, codes.get((topic, index), ErrorCode.OPERATION_NOT_ATTEMPTED))
-            for topic, index in partitions
+            transaction.topics,
+            (
+                (topic, index, codes.get((topic, index), ErrorCode.OPERATION_NOT_ATTEMPTED))
+                for topic, index in partitions
+            ),
         )
 
     def _refused(self, partitions: Sequence[TopicPartition], version: int) -> dict[TopicPartition, ErrorCode]:
@@ -191,9 +197,12 @@ def _for_version(code: ErrorCode, version: int) -> ErrorCode:
     return code
 
 
-def _topic_results(codes: Iterable[tuple[str, int, ErrorCode]]) -> list[_TopicResult]:
-    """From (topic, partition, error)."""
-    topics: dict[str, _TopicResult] = {}
+def _topic_results(
+    asked: Iterable[AddPartitionsToTxnRequest.AddPartitionsToTxnTopic],
+    codes: Iterable[tuple[str, int, ErrorCode]],
+) -> list[_TopicResult]:
+    """From (topic, partition, error); a topic without partitions is in the answer, too."""
+    topics = {topic.name: _TopicResult(name=topic.name) for topic in asked}
     for topic, index, code in codes:
         result = topics.setdefault(topic, _TopicResult(name=topic))
         result.results_by_partition.append(_PartitionResult(partition_index=index, partition_error_code=code))

@@ -36,9 +36,9 @@ def begin_reassignment(
 
     INVALID_REPLICA_ASSIGNMENT; INVALID_REPLICATION_FACTOR if that would change and may not (KIP-860).
     """
+    _check_target(image, state, target)
     if not allow_replication_factor_change:
         _check_replication_factor(state, target)
-    _check_target(image, state, target)
     base = settled(image, topic, state, rules)
     removing = sorted(set(base.replicas) - set(target))
     replicas = (*target, *removing)

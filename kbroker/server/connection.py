@@ -253,7 +253,7 @@ class ClientConnection:
         version = header.request_api_version
         if header.request_api_key == ApiVersionsRequest.api_key:
             row = self._table.get(header.request_api_key)
-            if row is not None and version > row.max_version:
+            if row is not None and not row.min_version <= version <= row.max_version:
                 version = 0
         # The only payloads are slices of log files.
         parts = cast("list[Part]", encode_response(response, version, header.correlation_id))

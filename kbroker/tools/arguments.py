@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
-from kbroker.tools.failures import NotStartedError
+from kbroker.tools.failures import CommandError, UnreadableFileError
 
 KAFKA_VERSION: Final = "4.4.0"
 """The release of Apache Kafka whose commands these are like."""
@@ -22,15 +22,22 @@ class Arguments(argparse.ArgumentParser):
     """One command's flags.
 
     ``mistake`` is how a flag that joptsimple itself refuses is told; ``without_flags`` what is told where there are
-    none, if that is not the description.
+    none, if that is not the description. ``help_with_mistakes``: the help follows what joptsimple refuses.
     """
 
     def __init__(
-        self, command: str, description: str, *, mistake: str = "{}", without_flags: str | None = None
+        self,
+        command: str,
+        description: str,
+        *,
+        mistake: str = "{}",
+        without_flags: str | None = None,
+        help_with_mistakes: bool = False,
     ) -> None:
         super().__init__(prog=command, description=description, add_help=False, allow_abbrev=False)
         self.mistake = mistake
         self._without_flags = without_flags or description
+        self._help_with_mistakes = help_with_mistakes
         self.register("action", None, _Once)
         self.register("action", "store", _Once)
         self.add_argument("--help", action=_Help, nargs=0, help="Print usage information.")
@@ -64,7 +71,7 @@ class Arguments(argparse.ArgumentParser):
             name, equals, value = word.lstrip("-").partition("=")
             action = self._option_string_actions.get(f"--{name}")
             if action is None or not word.startswith(("--", f"-{name}")):
-                self.refuse(f"{name if word.startswith('--') else name[:1]} is not a recognized option")
+                self._refuse_flag(f"{name if word.startswith('--') else name[:1]} is not a recognized option")
             if action.nargs == 0:
                 yield f"--{name}"
             elif equals:
@@ -74,7 +81,7 @@ class Arguments(argparse.ArgumentParser):
             elif words:
                 yield f"--{name}={words.pop(0)}"
             else:
-                self.refuse(f"Option {name} requires an argument")
+                self._refuse_flag(f"Option {name} requires an argument")
 
     def error(self, message: str) -> NoReturn:
         """Tell what is wrong, and how the command is to be used, and exit with 1."""
@@ -90,6 +97,12 @@ class Arguments(argparse.ArgumentParser):
         """Tell what is wrong without the help, and exit with 1."""
         print(self.mistake.format(message), file=sys.stderr)
         sys.exit(1)
+
+    def _refuse_flag(self, message: str) -> NoReturn:
+        """Refuse what joptsimple refuses before it looks at values."""
+        if self._help_with_mistakes:
+            self.error(self.mistake.format(message))
+        self.refuse(message)
 
     def require(self, options: argparse.Namespace, *names: str) -> None:
         """Exit if one of these flags (names without dashes) is missing."""
@@ -148,13 +161,24 @@ class _Version(argparse.Action):
         sys.exit(0)
 
 
+def integer_flag(options: argparse.Namespace, name: str) -> int | None:
+    """The value of a flag that takes a number, and is looked at only now; CommandError if it is none."""
+    text = getattr(options, name.replace("-", "_"))
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise CommandError(f"Cannot parse argument '{text}' of option {name}") from None
+
+
 def _is_given(options: argparse.Namespace, name: str) -> bool:
-    value: Any = getattr(options, name.replace("-", "_"))
+    value: Any = getattr(options, name.replace("-", "_").replace(".", "_"))
     return value is not None and value is not False and value != []
 
 
 def read_properties(path: str | None) -> dict[str, str]:
-    """A Java properties file. NotStartedError if it cannot be read, ValueError if it is none."""
+    """A Java properties file. UnreadableFileError if it cannot be read, ValueError if it is none."""
     if path is None:
         return {}
     from pathlib import Path
@@ -163,12 +187,8 @@ def read_properties(path: str | None) -> dict[str, str]:
 
     try:
         return parse_properties(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise NotStartedError(f"java.nio.file.NoSuchFileException: {path}") from None
-    except PermissionError:
-        raise NotStartedError(f"java.nio.file.AccessDeniedException: {path}") from None
     except OSError as error:
-        raise NotStartedError(f"java.io.IOException: {error.strerror}: {path}") from None
+        raise UnreadableFileError(error) from None
 
 
 def version_text() -> str:

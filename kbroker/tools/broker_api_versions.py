@@ -10,17 +10,35 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from kbroker.tools.arguments import Arguments, read_properties
-from kbroker.tools.cluster import Cluster
-from kbroker.tools.session import Connected, run
+from kbroker.tools.cluster import Cluster, NotReachable, parse_address
+from kbroker.tools.failures import NotStartedError
+from kbroker.tools.log_lines import log
+from kbroker.tools.session import CommandError, Connected, run
 from wire.errors import ApiError, ErrorCode, ProtocolError
 from wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
+
+_LOGGER: Final = "kbroker.tools.broker_api_versions"
 
 
 def main() -> NoReturn:
     options = parse()
 
     async def work() -> None:
-        async with Connected(options.bootstrap_server, read_properties(options.command_config)) as cluster:
+        properties = read_properties(options.command_config)
+        try:
+            bootstrap = [str(parse_address(text)) for text in options.bootstrap_server.split(",")]
+        except ValueError as error:
+            raise NotStartedError(str(error)) from None
+        async with Connected(options.bootstrap_server, properties) as cluster:
+            try:
+                await cluster.connect()
+            except NotReachable as error:
+                log("WARN", error.message or "", _LOGGER)
+                nodes = ", ".join(
+                    f"{address} (id: {-number} rack: null isFenced: false)"
+                    for number, address in enumerate(bootstrap, 1)
+                )
+                raise CommandError(f"Request METADATA failed on brokers [{nodes}]") from None
             await execute(options, cluster)
 
     run(work, to_stderr=True)
@@ -33,7 +51,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
 
 
 async def execute(options: Namespace, cluster: Cluster) -> None:
-    """Print the versions of every broker, or why they are not known."""
+    """Print the versions of every broker that the cluster knows, or why they are not known."""
     for node_id, broker in sorted(cluster.brokers.items()):
         rack = "null" if broker.rack is None else broker.rack
         node = f"{broker.host}:{broker.port} (id: {node_id} rack: {rack} isFenced: false)"

@@ -14,17 +14,20 @@ def key_values(pairs: Iterable[str]) -> dict[str, str]:
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
-def integer(properties: Mapping[str, str], key: str, default: int) -> int:
-    """A property that is a number; SettingError."""
+def integer(properties: Mapping[str, str], key: str, default: int, *, least: int | None = None) -> int:
+    """A property that is a number, of ``least`` or more; SettingError."""
     text = properties.get(key)
     if text is None:
         return default
     try:
-        return int(text.strip())
+        value = int(text.strip())
     except ValueError:
         raise SettingError(
             f"Invalid value {text} for configuration {key}: Not a number of type INT"
         ) from None
+    if least is not None and value < least:
+        raise SettingError(f"Invalid value {value} for configuration {key}: Value must be at least {least}")
+    return value
 
 
 def boolean(properties: Mapping[str, str], key: str, default: bool) -> bool:

@@ -14,6 +14,7 @@ import trio
 
 from kbroker.client import BrokerClient, RequestNotSent
 from kbroker.tools.client_properties import integer
+from kbroker.tools.log_lines import log
 from kbroker.world import Address, ConnectionLost, Network
 from wire.errors import ApiError, ErrorCode
 from wire.messages import API_KEYS
@@ -34,6 +35,7 @@ _DEFAULT_REQUEST_TIMEOUT_MS: Final = 30_000
 _RETRY_BACKOFF_S: Final = 0.1
 _CONNECTION_SETUP_S: Final = 10.0
 """Kafka's socket.connection.setup.timeout.ms: who does not even answer a SYN must not cost a request's time."""
+_LOGGER: Final = "kbroker.tools.cluster"
 _DEFAULT_CLIENT_ID: Final = "kbroker-tools"
 
 
@@ -58,9 +60,11 @@ class NotReachable(ApiError):
 
 
 class Cluster:
-    """Connections to the brokers of one cluster; ``connect`` before anything else, ``close`` at the end.
+    """Connections to the brokers of one cluster, made as they are needed; ``close`` at the end.
 
-    Methods raise ApiError (NotReachable if there was no answer) and ProtocolError.
+    ``brokers`` are those that the last Metadata told of: ``connect`` asks for them. ``call``: what Kafka's client would
+    call what is asked of the cluster, for who is told that nobody answers. Methods raise ApiError (NotReachable if
+    there was no answer) and ProtocolError.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Cluster:
         self._failure: Exception | None = None  # the last that was tried again
         self.brokers: dict[int, MetadataResponse.MetadataResponseBroker] = {}
         self.controller_id = _NO_CONTROLLER
+        self.call: str | None = None
 
     def close(self) -> None:
         for connection in self._connections.values():
@@ -187,6 +192,8 @@ class Cluster:
         """
 
         async def attempt() -> ResponseT:
+            if not self.brokers:
+                await self.metadata([])
             if self.controller_id not in self.brokers:
                 response = await self.any(request, response_class)
             else:
@@ -283,7 +290,11 @@ class Cluster:
         failure, self._failure = self._failure, None
         if isinstance(failure, ApiError):
             raise failure
-        raise NotReachable(f"Timed out waiting for a node assignment. {failure or ''}".strip())
+        if self.call is None:
+            raise NotReachable(f"Timed out waiting for a node assignment. {failure or ''}".strip())
+        if failure is not None:
+            log("WARN", str(failure), _LOGGER)
+        raise NotReachable(f"Timed out waiting for a node assignment. Call: {self.call}")
 
     # Connections
 

@@ -26,7 +26,7 @@ from kbroker.tools.config_resources import (
     describe_configs,
     list_config_resources,
 )
-from kbroker.tools.failures import NotStartedError
+from kbroker.tools.failures import NotStartedError, os_error_text
 from kbroker.tools.session import CommandError, Connected, run
 from wire.errors import ApiError, ErrorCode
 
@@ -76,18 +76,29 @@ def main() -> NoReturn:
 
     async def work() -> None:
         try:
-            async with Connected(
-                options.bootstrap_server, read_properties(options.command_config)
-            ) as cluster:
+            properties = read_properties(options.command_config)
+            call = _call(options.types[0], options)
+            async with Connected(options.bootstrap_server, properties, call=call) as cluster:
                 await execute(options, cluster)
         except ApiError as error:
             from kbroker.tools.java_errors import java_text
 
             raise _failure(f"java.util.concurrent.ExecutionException: {java_text(error)}") from None
-        except NotStartedError as error:
-            raise _failure(str(error)) from None
+        except (NotStartedError, OSError) as error:
+            text = os_error_text(error) if isinstance(error, OSError) else str(error)
+            raise _failure(text) from None
 
     run(work, to_stderr=True)
+
+
+def _call(kind: str, options: Namespace) -> str:
+    """What Kafka's client would call what is asked first."""
+    if options.alter:
+        return "alterClientQuotas" if kind in ("users", "clients", "ips") else "incrementalAlterConfigs"
+    if options.all and options.names:
+        return "describeConfigs"
+    calls = {"topics": "listTopics", "brokers": "listNodes", "groups": "listGroups"}
+    return calls.get(kind, "describeConfigs")
 
 
 def _failure(exception: str) -> CommandError:
@@ -114,7 +125,6 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     flags.add_argument("--add-config", metavar="K=V,K=[V,V]", help="Settings to add.")
     flags.add_argument("--add-config-file", metavar="FILE", help="A properties file of settings to add.")
     flags.add_argument("--delete-config", action="append", metavar="K,K", help="Settings to remove.")
-    flags.add_argument("--force", action="store_true", help="Suppress console prompts.")
     for flag, kind in _ENTITY_FLAGS.items():
         flags.add_argument(f"--{flag}", help=f"One of the {kind}.")
     for flag, kind in _DEFAULT_FLAGS.items():
@@ -312,6 +322,7 @@ async def _entities(kind: str, cluster: Cluster) -> list[str]:
         case "topics":
             return sorted(topic.name or "" for topic in (await cluster.metadata()).topics)
         case "brokers" | "broker-loggers":
+            await cluster.connect()
             return [*map(str, sorted(cluster.brokers)), ""]
         case "groups":
             return sorted({*await _groups(cluster), *await _groups_with_settings(cluster)})
@@ -323,6 +334,7 @@ async def _groups(cluster: Cluster) -> list[str]:
     from wire.messages.groups import ListGroupsRequest, ListGroupsResponse
 
     groups: list[str] = []
+    await cluster.connect()
     for node_id in sorted(cluster.brokers):
         response = await cluster.broker(node_id, ListGroupsRequest(), ListGroupsResponse)
         if response.error_code:

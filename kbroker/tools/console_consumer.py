@@ -6,11 +6,10 @@ import argparse
 import math
 import random
 import sys
-from collections.abc import Mapping
 from functools import partial
 from typing import BinaryIO, Final, NoReturn
 
-from kbroker.tools.arguments import Arguments, read_properties
+from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.client_properties import key_values
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.consuming import Consumer, ConsumerSettings, consuming
@@ -18,7 +17,8 @@ from kbroker.tools.failures import NotStartedError
 from kbroker.tools.fetching import EARLIEST, LATEST, FetchedBatch
 from kbroker.tools.group_membership import Subscription
 from kbroker.tools.interrupts import ending_on_signals
-from kbroker.tools.log_lines import log
+from kbroker.tools.java_order import java_order
+from kbroker.tools.log_lines import log, log_line
 from kbroker.tools.record_formatters import DEFAULT, Formatter, formatter
 from kbroker.tools.session import CONSUMER, CommandError, Connected, run
 
@@ -29,7 +29,7 @@ _NO_TIMEOUT: Final = math.inf
 
 def arguments() -> Arguments:
     """The flags."""
-    parser = Arguments("kafka-console-consumer", DESCRIPTION)
+    parser = Arguments("kafka-console-consumer", DESCRIPTION, help_with_mistakes=True)
     parser.add_argument("--topic", metavar="TOPIC", help="The topic to consume from.")
     parser.add_argument(
         "--include", metavar="REGEX", help="A pattern that the names of topics must match whole."
@@ -69,7 +69,7 @@ def arguments() -> Arguments:
     parser.add_argument(
         "--from-beginning", action="store_true", help="Start at the earliest record if nothing was committed."
     )
-    parser.add_argument("--max-messages", type=int, metavar="N", help="End after so many records.")
+    parser.add_argument("--max-messages", metavar="N", help="End after so many records.")
     parser.add_argument("--timeout-ms", type=int, metavar="MS", help="End when no record came for so long.")
     parser.add_argument(
         "--skip-message-on-error", action="store_true", help="Go on behind a record that cannot be printed."
@@ -99,7 +99,7 @@ _FORMATTER_HELP: Final = (
 def check(parser: Arguments, options: argparse.Namespace) -> None:
     """Exit with 1 if the flags do not fit together; warn of deprecated ones."""
     if (options.topic is None) == (options.include is None):
-        parser.error("Exactly one of --include/--topic is required. ")
+        parser.error("Exactly one of the following arguments is required: [topic], [include]")
     if options.partition is not None:
         if options.topic is None:
             parser.error("The topic is required when partition is specified.")
@@ -129,13 +129,10 @@ def consumer_properties(parser: Arguments, options: argparse.Namespace) -> dict[
     """The consumer's configuration; exits with 1 where what several places say does not fit. NotStartedError."""
     in_file = read_properties(options.command_config or options.consumer_config)
     given = key_values(options.command_property or options.consumer_property)
-    groups = {
-        group
-        for group in (options.group, in_file.get("group.id"), given.get("group.id"))
-        if group is not None
-    }
+    found = [options.group, in_file.get("group.id"), given.get("group.id")]
+    groups = list(dict.fromkeys(group for group in found if group is not None))
     if len(groups) > 1:
-        detected = ", ".join(f"'{group}'" for group in groups)
+        detected = ", ".join(f"'{group}'" for group in java_order(groups))
         parser.error(
             "The group ids provided in different places (directly using '--group', via '--consumer-property', or via "
             f"'--consumer.config') do not match. Detected group ids: {detected}"
@@ -198,13 +195,15 @@ class Session:
         self._options = options
         self._formatter = formatter
         self._output = output
-        self._left = math.inf if options.max_messages in (None, -1) else options.max_messages
+        self._left = math.inf
         self.count = 0
 
-    async def consume(self, cluster: Cluster, properties: Mapping[str, str], offset: int) -> None:
+    async def consume(self, cluster: Cluster, settings: ConsumerSettings, offset: int) -> None:
         """Print until there were enough records, or none for too long. ApiError, ProtocolError, CommandError."""
-        settings = ConsumerSettings.from_properties(properties)
         options = self._options
+        limit = integer_flag(options, "max-messages")
+        if limit not in (None, -1):
+            self._left = limit
         if options.partition is not None:
             where = {(options.topic, options.partition): offset}
             async with consuming(cluster, settings, offsets=where) as consumer:
@@ -251,11 +250,12 @@ async def command(
     options: argparse.Namespace, properties: dict[str, str], offset: int, formatter: Formatter
 ) -> None:
     """The whole command."""
+    settings = ConsumerSettings.from_properties(properties)
     session = Session(options, formatter, sys.stdout.buffer)
     connected = Connected(options.bootstrap_server, properties, patient=True, client=CONSUMER)
     async with ending_on_signals(), connected as cluster:
         try:
-            await session.consume(cluster, properties, offset)
+            await session.consume(cluster, settings, offset)
         finally:
             print(f"Processed a total of {session.count} messages", file=sys.stderr)
             if options.enable_systest_events:
@@ -264,7 +264,7 @@ async def command(
 
 def failed(reason: str) -> str:
     """How an error that ends the command is told."""
-    return f"Unknown error when running consumer: {reason}"
+    return f"{log_line('ERROR', 'Unknown error when running consumer: ', _LOGGER)}\n{reason}"
 
 
 def main() -> NoReturn:
@@ -275,9 +275,12 @@ def main() -> NoReturn:
     try:
         properties = consumer_properties(parser, options)
         offset = starting_offset(parser, options)
-        printer = make_formatter(options)
     except NotStartedError as error:
         parser.refuse(str(error))
+    except (CommandError, ValueError) as error:
+        parser.error(str(error))
+    try:
+        printer = make_formatter(options)
     except (CommandError, ValueError) as error:
         parser.error(str(error))
     run(partial(command, options, properties, offset, printer), failed=failed, to_stderr=True)

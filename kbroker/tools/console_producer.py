@@ -58,7 +58,7 @@ _HELP: Final = {
 
 def arguments() -> Arguments:
     """The flags."""
-    parser = Arguments("kafka-console-producer", DESCRIPTION)
+    parser = Arguments("kafka-console-producer", DESCRIPTION, help_with_mistakes=True)
     parser.add_argument("--topic", metavar="TOPIC", help="REQUIRED: The topic to produce to.")
     parser.add_argument(
         "--bootstrap-server", metavar="HOST:PORT,...", help="REQUIRED: The server(s) to connect to."
@@ -108,13 +108,13 @@ _READER_HELP: Final = (
 def check(parser: Arguments, options: argparse.Namespace) -> None:
     """Exit with 1 if the flags do not fit together; warn of deprecated ones."""
     parser.require(options, "topic")
+    if not options.bootstrap_server:
+        parser.error("Error while validating the bootstrap address\n")
     try:
-        if not options.bootstrap_server:
-            raise ValueError
         for text in options.bootstrap_server.split(","):
             parse_address(text)
     except ValueError:
-        parser.error("Error while validating the bootstrap address\n")
+        parser.error("Please provide valid host:port like host1:9091,host2:9092\n")
     for new, old in (
         ("command-config", "producer.config"),
         ("command-property", "producer-property"),
@@ -152,13 +152,14 @@ def producer_properties(options: argparse.Namespace) -> dict[str, str]:
 
 
 async def produce(
-    cluster: Cluster, options: argparse.Namespace, properties: dict[str, str], lines: AsyncIterator[str]
+    cluster: Cluster,
+    options: argparse.Namespace,
+    settings: ProducerSettings,
+    reader: LineReader,
+    lines: AsyncIterator[str],
 ) -> None:
     """Send all lines. CommandError for a line that cannot be read."""
-    reader = LineReader(
-        read_properties(options.reader_config) | key_values(options.reader_property or options.property)
-    )
-    async with producing(cluster, ProducerSettings.from_properties(properties)) as producer:
+    async with producing(cluster, settings) as producer:
         async for line in lines:
             record = reader.record(line)
             await _send(producer, options, record)
@@ -217,10 +218,14 @@ async def standard_input() -> AsyncIterator[str]:
 
 async def command(options: argparse.Namespace) -> None:
     """The whole command."""
+    reader = LineReader(
+        read_properties(options.reader_config) | key_values(options.reader_property or options.property)
+    )
     properties = producer_properties(options)
+    settings = ProducerSettings.from_properties(properties)
     connected = Connected(options.bootstrap_server, properties, client=PRODUCER)
     async with ending_on_signals(), connected as cluster:
-        await produce(cluster, options, properties, standard_input())
+        await produce(cluster, options, settings, reader, standard_input())
 
 
 def main() -> NoReturn:
@@ -229,5 +234,5 @@ def main() -> NoReturn:
     options = parser.parse()
     check(parser, options)
     if options.line_reader != READER_CLASS:
-        parser.error(f"{options.line_reader}: only {READER_CLASS} can read lines here")
+        parser.refuse(f"{options.line_reader}: only {READER_CLASS} can read lines here")
     run(partial(command, options), to_stderr=True)

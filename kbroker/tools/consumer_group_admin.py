@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from kbroker.tools.cluster import Cluster, Partition, by_topic
+from kbroker.tools.cluster import Cluster, NotReachable, Partition, by_topic
 from kbroker.tools.coordinators import Coordinator, ErrorOf
+from kbroker.tools.log_lines import log
 from wire.errors import ApiError, ErrorCode
 from wire.internal.consumer_protocol import ConsumerProtocolAssignment
 from wire.messages.consumer_groups import ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse
@@ -82,6 +83,13 @@ class OffsetDeletion:
     partitions: dict[Partition, ApiError | None] = field(default_factory=dict)
 
 
+_LOGGER: Final = "kbroker.tools.consumer_group_admin"
+_NOBODY_TO_LIST: Final = (
+    "java.util.concurrent.ExecutionException: org.apache.kafka.common.KafkaException: "
+    "Failed to find brokers to send ListGroups"
+)
+
+
 class ConsumerGroups:
     """The groups of one cluster; methods raise ApiError."""
 
@@ -92,6 +100,11 @@ class ConsumerGroups:
     async def list(self, states: Collection[str] = (), types: Collection[str] = ()) -> list[Listing]:
         """All groups of consumers, of all brokers; of these states and types only."""
         found: dict[str, Listing] = {}
+        try:
+            await self._cluster.connect()
+        except NotReachable as error:
+            log("WARN", error.message or "", _LOGGER)
+            raise NotReachable(_NOBODY_TO_LIST) from None
         for node_id in sorted(self._cluster.brokers):
 
             async def attempt(node_id: int = node_id) -> ListGroupsResponse:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn
 
-from kbroker.tools.arguments import Arguments, read_properties
+from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.cluster import Cluster, Partition, by_topic
 from kbroker.tools.consumer_group_admin import Committed, ConsumerGroups, Description, Member
 from kbroker.tools.java_errors import java_message, java_text
@@ -75,10 +75,10 @@ def arguments() -> Arguments:
     ):
         parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument(
-        "--timeout", type=int, default=5000, metavar="MS", help="How long to wait for answers. Default: 5000."
+        "--timeout", default="5000", metavar="MS", help="How long to wait for answers. Default: 5000."
     )
-    parser.add_argument("--to-offset", type=int, metavar="OFFSET", help="To one offset.")
-    parser.add_argument("--shift-by", type=int, metavar="N", help="Forward by so many records, or back.")
+    parser.add_argument("--to-offset", metavar="OFFSET", help="To one offset.")
+    parser.add_argument("--shift-by", metavar="N", help="Forward by so many records, or back.")
     parser.add_argument(
         "--to-datetime", metavar="YYYY-MM-DDTHH:mm:SS.sss", help="To the first record since then."
     )
@@ -602,8 +602,12 @@ async def command(parser: Arguments, options: argparse.Namespace) -> None:
     """The whole command. What fails is printed; the exit code is 0 as Kafka's is, but for wrong flags."""
     try:
         properties = read_properties(options.command_config)
-        properties["default.api.timeout.ms"] = str(options.timeout)
-        async with Connected(options.bootstrap_server, properties) as cluster:
+        properties["default.api.timeout.ms"] = str(integer_flag(options, "timeout"))
+        options.to_offset = integer_flag(options, "to-offset")
+        options.shift_by = integer_flag(options, "shift-by")
+        call = "deleteConsumerGroups" if options.delete else "describeConsumerGroups"
+        call = f"{call}(api=FIND_COORDINATOR)"
+        async with Connected(options.bootstrap_server, properties, call=call) as cluster:
             await GroupsCommand(cluster, options).run()
     except UsageMistake as mistake:
         parser.error(str(mistake))

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
+import re
 import time
 from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn
 
-from kbroker.tools.arguments import Arguments, read_properties
+from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.client_properties import key_values
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.consuming import Consumer, ConsumerSettings, consuming
 from kbroker.tools.group_membership import Subscription
 from kbroker.tools.interrupts import ending_on_signals
-from kbroker.tools.session import CONSUMER, Connected, run
+from kbroker.tools.session import CONSUMER, CommandError, Connected, run
 
 DESCRIPTION: Final = "This tool is used to verify the consumer performance."
 DATE_FORMAT: Final = "yyyy-MM-dd HH:mm:ss:SSS"
+_DATE_LETTERS: Final = "GyMwWDdFEuaHkKhmsSzZXYL"
 _MEGABYTE: Final = 1024.0 * 1024.0
 _JOIN_COLUMNS: Final = ", rebalance.time.ms, fetch.time.ms, fetch.MB.sec, fetch.nMsg.sec"
 
 
 def arguments() -> Arguments:
     """The flags."""
-    parser = Arguments("kafka-consumer-perf-test", DESCRIPTION)
+    parser = Arguments("kafka-consumer-perf-test", DESCRIPTION, help_with_mistakes=True)
     parser.add_argument(
         "--bootstrap-server", metavar="HOST:PORT,...", help="REQUIRED: The server(s) to connect to."
     )
@@ -37,8 +38,7 @@ def arguments() -> Arguments:
     parser.add_argument("--group", metavar="GROUP", help="The group; perf-consumer-NNNNN by default.")
     parser.add_argument(
         "--fetch-size",
-        type=int,
-        default=1024 * 1024,
+        default=str(1024 * 1024),
         metavar="BYTES",
         help="Of a partition in a fetch. Default: 1048576.",
     )
@@ -47,7 +47,7 @@ def arguments() -> Arguments:
     )
     parser.add_argument("--from-latest", action="store_true", help="Start at the end, not at the beginning.")
     parser.add_argument(
-        "--socket-buffer-size", type=int, default=2 * 1024 * 1024, metavar="BYTES", help="Taken, not used."
+        "--socket-buffer-size", default=str(2 * 1024 * 1024), metavar="BYTES", help="Taken, not used."
     )
     parser.add_argument(
         "--consumer.config", dest="consumer_config", metavar="FILE", help="(DEPRECATED) --command-config."
@@ -61,21 +61,17 @@ def arguments() -> Arguments:
     )
     parser.add_argument(
         "--timeout",
-        type=int,
         nargs="?",
-        const=10_000,
-        default=10_000,
+        const="10000",
+        default="10000",
         metavar="MS",
         help="End when no record came for so long. Default: 10000.",
     )
-    parser.add_argument("--messages", type=int, metavar="N", help="(DEPRECATED) --num-records.")
-    parser.add_argument(
-        "--num-records", type=int, metavar="N", help="REQUIRED: The number of records to consume."
-    )
+    parser.add_argument("--messages", metavar="N", help="(DEPRECATED) --num-records.")
+    parser.add_argument("--num-records", metavar="N", help="REQUIRED: The number of records to consume.")
     parser.add_argument(
         "--reporting-interval",
-        type=int,
-        default=5000,
+        default="5000",
         metavar="MS",
         help="Between lines of progress. Default: 5000.",
     )
@@ -92,7 +88,7 @@ def check(parser: Arguments, options: argparse.Namespace) -> None:
     for names in (("topic", "include"), ("messages", "num-records")):
         given = [name for name in names if getattr(options, name.replace("-", "_")) is not None]
         if len(given) != 1:
-            parser.error(f"Exactly one of the following arguments is required: {', '.join(names)}")
+            parser.error(f"Exactly one of the following arguments is required: [{'], ['.join(names)}]")
     if options.consumer_config and options.command_config:
         parser.error('Option "[consumer.config]" can\'t be used with option "[command-config]"')
     if options.messages is not None:
@@ -100,9 +96,16 @@ def check(parser: Arguments, options: argparse.Namespace) -> None:
         options.num_records = options.messages
     if options.consumer_config:
         print("Warning: --consumer.config is deprecated. Use --command-config instead.")
+
+
+def read_values(options: argparse.Namespace) -> None:
+    """Turn flags that take numbers into such, and look at the date format; CommandError."""
+    if unknown := re.search("[A-Za-z]", re.sub(f"'[^']*'|[{_DATE_LETTERS}]", "", options.date_format)):
+        raise CommandError(f"Illegal pattern character '{unknown[0]}'")
+    for name in ("num-records", "fetch-size", "socket-buffer-size", "reporting-interval", "timeout"):
+        setattr(options, name.replace("-", "_"), integer_flag(options, name))
     if options.reporting_interval <= 0:
-        print("Reporting interval must be greater than 0.", file=sys.stderr)
-        sys.exit(1)
+        raise CommandError("Reporting interval must be greater than 0.")
 
 
 def consumer_properties(options: argparse.Namespace) -> dict[str, str]:
@@ -230,6 +233,7 @@ async def command(options: argparse.Namespace) -> None:
     if not options.hide_header:
         first = "time, threadId" if options.show_detailed_stats else "start.time, end.time"
         print(f"{first}, data.consumed.in.MB, MB.sec, data.consumed.in.nMsg, nMsg.sec{_JOIN_COLUMNS}")
+    read_values(options)
     properties = consumer_properties(options)
     connected = Connected(options.bootstrap_server, properties, patient=True, client=CONSUMER)
     async with ending_on_signals(), connected as cluster:

@@ -83,6 +83,7 @@ def _reset_policy(text: str) -> int | None:
         raise SettingError("auto.offset.reset by_duration is not supported by this command")
     if policy not in _RESET_POLICIES:
         raise SettingError(
+            f"Invalid value {text} for configuration auto.offset.reset: "
             f"Invalid value `{text}` for configuration auto.offset.reset. The value must be either "
             "'earliest', 'latest', 'none' or of the format 'by_duration:<PnDTnHnMn.nS.>'."
         )

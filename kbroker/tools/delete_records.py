@@ -21,7 +21,8 @@ def main() -> NoReturn:
     options = parse()
 
     async def work() -> None:
-        async with Connected(options.bootstrap_server, read_properties(options.command_config)) as cluster:
+        properties = read_properties(options.command_config)
+        async with Connected(options.bootstrap_server, properties, call="deleteRecords") as cluster:
             await execute(options, cluster)
 
     run(work, to_stderr=True)

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from kbroker.tools.arguments import Arguments
-from kbroker.tools.failures import CommandError
+from kbroker.tools.arguments import Arguments, integer_flag
+from kbroker.tools.failures import CommandError, os_error_text
 from wire.errors import ProtocolError
 from wire.records import (
     BATCH_HEADER_SIZE,
@@ -65,13 +65,12 @@ def arguments() -> Arguments:
         parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument(
         "--max-message-size",
-        type=int,
-        default=5_242_880,
+        default="5242880",
         metavar="BYTES",
         help="The largest batch. Default: 5242880.",
     )
     parser.add_argument(
-        "--max-bytes", type=int, default=_BYTES_MAX, metavar="BYTES", help="Read only so much of log files."
+        "--max-bytes", default=str(_BYTES_MAX), metavar="BYTES", help="Read only so much of log files."
     )
     for name, what in (("value-decoder-class", "values"), ("key-decoder-class", "keys")):
         parser.add_argument(
@@ -243,6 +242,8 @@ class Dump:
         kind(path)
 
     def _log(self, path: Path) -> None:
+        max_bytes = integer_flag(self._options, "max-bytes")
+        assert max_bytes is not None
         if path.suffix == ".log":
             print(f"Log starting offset: {_base_offset(path)}")
         elif path.name == "bootstrap.checkpoint":
@@ -251,7 +252,7 @@ class Dump:
             offset, _, epoch = path.stem.partition("-")
             print(f"Snapshot end offset: {int(offset)}, epoch: {int(epoch)}")
         data = _read(path)
-        end = min(len(data), self._options.max_bytes)
+        end = min(len(data), max_bytes)
         valid_bytes = 0
         previous = -1
         for position, header in batches(data, 0, end):
@@ -259,7 +260,7 @@ class Dump:
             if self._is_deep:
                 previous = self._records(path, data, position, header, previous)
             valid_bytes = position + header.size_bytes
-        if valid_bytes < end and self._options.max_bytes == _BYTES_MAX:
+        if valid_bytes < end and max_bytes == _BYTES_MAX:
             print(f"Found {end - valid_bytes} invalid bytes at the end of {path.name}")
 
     def _records(self, path: Path, data: Buffer, position: int, header: BatchHeader, previous: int) -> int:
@@ -290,10 +291,12 @@ class Dump:
             _check_sanity(path, _INDEX_ENTRY.size, base_offset, entries[-1][0])
             print(f"{path} passed sanity check.")
             return
+        message_size_max = integer_flag(self._options, "max-message-size")
+        assert message_size_max is not None
         for number, (offset, position) in enumerate(entries):
             if offset == base_offset and number > 0:  # the rest of a preallocated file
                 return
-            end = min(len(log), position + self._options.max_message_size)
+            end = min(len(log), position + message_size_max)
             found = next((header.last_offset for _, header in batches(log, position, end)), -1)
             if found != offset:
                 self.findings.index_mismatches.setdefault(str(path.absolute()), {})[offset] = found
@@ -535,6 +538,6 @@ def main() -> NoReturn:
         sys.exit(0)
     except (CommandError, OSError, ProtocolError, ValueError) as error:
         sys.stdout.flush()
-        print(error, file=sys.stderr)
+        print(os_error_text(error) if isinstance(error, OSError) else error, file=sys.stderr)
         sys.exit(1)
     sys.exit(0)

@@ -11,6 +11,7 @@ import trio
 
 from kbroker.tools.arguments import Arguments, read_properties
 from kbroker.tools.cluster import Cluster, Partition, parse_address
+from kbroker.tools.failures import UnreadableFileError
 from kbroker.tools.partition_offsets import UNKNOWN_OFFSET, list_offsets
 from kbroker.tools.session import CommandError, Connected, run
 from kbroker.tools.topic_filters import INTERNAL_TOPICS, TopicFilter, partition_rule
@@ -31,9 +32,16 @@ def main() -> NoReturn:
     options = parse()
 
     async def work() -> None:
-        properties = {**read_properties(options.command_config), "client.id": _CLIENT_ID}
-        async with Connected(options.bootstrap_server, properties) as cluster:
-            await execute(options, cluster)
+        try:
+            properties = {**read_properties(options.command_config), "client.id": _CLIENT_ID}
+            async with Connected(options.bootstrap_server, properties, call="listTopics") as cluster:
+                await execute(options, cluster)
+        except UnreadableFileError as error:
+            raise CommandError(error.reason) from None
+        except ApiError as error:
+            from kbroker.tools.java_errors import java_text
+
+            raise CommandError(java_text(error)) from None
 
     run(work, failed="Error occurred: {}".format, to_stderr=True)
 
@@ -92,7 +100,10 @@ def parse_time(text: str) -> int:
     if text in _TIMES:
         return _TIMES[text]
     try:
-        return int(text)
+        time = int(text)
+        if not -(2**63) <= time < 2**63:
+            raise ValueError
+        return time
     except ValueError:
         raise CommandError(
             f"Malformed time argument {text}. Please use -1 or latest / -2 or earliest / -3 or max-timestamp / -4 or "

@@ -27,7 +27,7 @@ def main() -> NoReturn:
             **read_properties(options.command_config or options.admin_config),
         }
         try:
-            async with Connected(options.bootstrap_server, properties) as cluster:
+            async with Connected(options.bootstrap_server, properties, call="electLeaders") as cluster:
                 await execute(options, cluster)
         except NotReachable:
             print("Timeout waiting for election results")
@@ -65,6 +65,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
         if options.election_type.upper() not in _ELECTIONS:
             flags.refuse(f"Cannot parse argument '{options.election_type}' of option election-type")
         options.election_type = options.election_type.upper()
+    flags.refuse_together(options, "admin.config", ["command-config"])
     _check(flags, options)
     if options.admin_config is not None:
         print(

@@ -22,7 +22,7 @@ def main() -> NoReturn:
 
     async def work() -> None:
         properties = {"client.id": _CLIENT_ID, **read_properties(options.command_config)}
-        async with Connected(options.bootstrap_server, properties) as cluster:
+        async with Connected(options.bootstrap_server, properties, call="listNodes") as cluster:
             await execute(options, cluster)
 
     run(work, to_stderr=True)
@@ -45,6 +45,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
 async def execute(options: Namespace, cluster: Cluster) -> None:
     """Print the directories of the brokers as JSON. CommandError for brokers that are not there."""
     topics = {topic for topic in options.topic_list.split(",") if topic}
+    await cluster.connect()
     known = sorted(cluster.brokers)
     chosen = _brokers(options.broker_list) or known
     if missing := [node_id for node_id in chosen if node_id not in cluster.brokers]:

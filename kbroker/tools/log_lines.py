@@ -7,7 +7,12 @@ from datetime import datetime
 
 
 def log(level: str, message: str, logger: str) -> None:
-    """One line: ``[time] LEVEL message (logger)``."""
+    """Print one line."""
+    print(log_line(level, message, logger), file=sys.stderr)
+
+
+def log_line(level: str, message: str, logger: str) -> str:
+    """``[time] LEVEL message (logger)``."""
     now = datetime.now()
     stamp = f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d}"
-    print(f"[{stamp}] {level} {message} ({logger})", file=sys.stderr)
+    return f"[{stamp}] {level} {message} ({logger})"

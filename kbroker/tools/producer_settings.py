@@ -42,24 +42,26 @@ class ProducerSettings:
         """Read a producer's configuration; SettingError. Keys that it does not know are left alone."""
         compression = _compression(properties.get("compression.type", "none"))
         acks = _acks(properties.get("acks", "all"))
-        retries = integer(properties, "retries", cls.retries)
+        retries = integer(properties, "retries", cls.retries, least=0)
         transactional_id = properties.get("transactional.id") or None
         under_way = integer(properties, "max.in.flight.requests.per.connection", REQUESTS_UNDER_WAY_MAX)
         return cls(
             acks=acks,
-            batch_size_bytes=integer(properties, "batch.size", cls.batch_size_bytes),
-            linger_ms=integer(properties, "linger.ms", cls.linger_ms),
+            batch_size_bytes=integer(properties, "batch.size", cls.batch_size_bytes, least=0),
+            linger_ms=integer(properties, "linger.ms", cls.linger_ms, least=0),
             compression=compression,
             compression_level=_level(properties, compression),
             retries=retries,
-            retry_backoff_ms=integer(properties, "retry.backoff.ms", cls.retry_backoff_ms),
-            retry_backoff_max_ms=integer(properties, "retry.backoff.max.ms", cls.retry_backoff_max_ms),
-            request_timeout_ms=integer(properties, "request.timeout.ms", cls.request_timeout_ms),
-            delivery_timeout_ms=integer(properties, "delivery.timeout.ms", cls.delivery_timeout_ms),
-            max_block_ms=integer(properties, "max.block.ms", cls.max_block_ms),
-            max_request_bytes=integer(properties, "max.request.size", cls.max_request_bytes),
-            buffer_memory_bytes=integer(properties, "buffer.memory", cls.buffer_memory_bytes),
-            metadata_max_age_ms=integer(properties, "metadata.max.age.ms", cls.metadata_max_age_ms),
+            retry_backoff_ms=integer(properties, "retry.backoff.ms", cls.retry_backoff_ms, least=0),
+            retry_backoff_max_ms=integer(
+                properties, "retry.backoff.max.ms", cls.retry_backoff_max_ms, least=0
+            ),
+            request_timeout_ms=integer(properties, "request.timeout.ms", cls.request_timeout_ms, least=0),
+            delivery_timeout_ms=integer(properties, "delivery.timeout.ms", cls.delivery_timeout_ms, least=0),
+            max_block_ms=integer(properties, "max.block.ms", cls.max_block_ms, least=0),
+            max_request_bytes=integer(properties, "max.request.size", cls.max_request_bytes, least=0),
+            buffer_memory_bytes=integer(properties, "buffer.memory", cls.buffer_memory_bytes, least=0),
+            metadata_max_age_ms=integer(properties, "metadata.max.age.ms", cls.metadata_max_age_ms, least=0),
             idempotent=_idempotent(properties, acks, retries, under_way, transactional_id),
             ignore_keys=boolean(properties, "partitioner.ignore.keys", False),
             requests_under_way_max=max(1, under_way),

@@ -12,9 +12,10 @@ from typing import Final, NoReturn
 
 import trio
 
-from kbroker.tools.arguments import Arguments, read_properties
+from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.cluster import Cluster, Partition
 from kbroker.tools.config_resources import BROKER, TOPIC, alter_configs
+from kbroker.tools.failures import UnreadableFileError
 from kbroker.tools.json_files import read_text
 from kbroker.tools.log_directories import describe_log_dirs
 from kbroker.tools.reassignment_plans import (
@@ -96,12 +97,15 @@ def main() -> NoReturn:
     options = parse()
 
     async def work() -> None:
-        properties = {"client.id": _CLIENT_ID, **read_properties(options.command_config)}
         try:
-            async with Connected(options.bootstrap_server, properties) as cluster:
+            properties = {"client.id": _CLIENT_ID, **read_properties(options.command_config)}
+            call = "describeTopics" if options.action == "generate" else "listPartitionReassignments"
+            async with Connected(options.bootstrap_server, properties, call=call) as cluster:
                 await execute(options, cluster)
         except TerseError:
             raise
+        except UnreadableFileError as error:
+            raise CommandError(f"Error: {error.reason}") from None
         except CommandError as error:
             raise CommandError(f"Error: {error}") from None
         except ApiError as error:
@@ -128,9 +132,9 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     flags.add_argument("--topics-to-move-json-file", metavar="FILE", help="The topics to propose one for.")
     flags.add_argument("--broker-list", metavar="N,N", help="The brokers to propose one for.")
     flags.add_argument("--disable-rack-aware", action="store_true", help="Take no account of racks.")
-    flags.add_argument("--throttle", type=int, help="Bytes per second between brokers at most.")
-    flags.add_argument("--replica-alter-log-dirs-throttle", type=int, help="The same between directories.")
-    flags.add_argument("--timeout", type=int, help="Milliseconds until moves of directories must have begun.")
+    flags.add_argument("--throttle", help="Bytes per second between brokers at most.")
+    flags.add_argument("--replica-alter-log-dirs-throttle", help="The same between directories.")
+    flags.add_argument("--timeout", help="Milliseconds until moves of directories must have begun.")
     flags.add_argument("--additional", action="store_true", help="In addition to those under way.")
     flags.add_argument("--preserve-throttles", action="store_true", help="Leave throttles as they are.")
     flags.add_argument(
@@ -145,9 +149,7 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
     options.action = given[0]
     if options.bootstrap_server is not None and options.bootstrap_controller is not None:
         flags.error("Please don't specify both --bootstrap-server and --bootstrap-controller")
-    if options.bootstrap_controller is not None:
-        flags.error("--bootstrap-controller is not supported by this command")
-    if options.bootstrap_server is None:
+    if options.bootstrap_server is None and options.bootstrap_controller is None:
         flags.error("Please specify either --bootstrap-server or --bootstrap-controller")
     flags.require(options, *_ACTIONS[options.action])
     for flag in _FLAGS:
@@ -155,6 +157,10 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
         suits = flag in _ACTIONS[options.action] or flag in _ALLOWED[options.action]
         if value is not None and value is not False and not suits:
             flags.error(f'Option "[{flag}]" can\'t be used with action "[{options.action}]"')
+    if options.bootstrap_controller is not None:
+        if options.action == "generate":
+            flags.error('Option "[bootstrap-controller]" can\'t be used with action "[generate]"')
+        flags.error("--bootstrap-controller is not supported by this command")
     return options
 
 
@@ -206,7 +212,11 @@ async def _generate(options: Namespace, cluster: Cluster) -> None:
 
 
 async def _execute(options: Namespace, cluster: Cluster) -> None:
-    plan = parse_plan_to_execute(read_text(options.reassignment_json_file))
+    text = read_text(options.reassignment_json_file)
+    between_brokers = _throttle(options, "throttle")
+    between_directories = _throttle(options, "replica-alter-log-dirs-throttle")
+    timeout_ms = _timeout_ms(options)
+    plan = parse_plan_to_execute(text)
     proposed = plan.partitions
     under_way = await list_reassignments(cluster)
     if under_way and not options.additional:
@@ -222,9 +232,6 @@ async def _execute(options: Namespace, cluster: Cluster) -> None:
         f"{plan_text(current, await _directories(cluster, _replicas(current)))}\n\n"
         "Save this to use as the --reassignment-json-file option during rollback"
     )
-    between_brokers = -1 if options.throttle is None else options.throttle
-    between_directories = options.replica_alter_log_dirs_throttle
-    between_directories = -1 if between_directories is None else between_directories
     if between_brokers >= 0 or between_directories >= 0:
         print(
             "Warning: You must run --verify periodically, until the reassignment completes, to ensure the throttle "
@@ -257,7 +264,7 @@ async def _execute(options: Namespace, cluster: Cluster) -> None:
     started = joined(map(partition_text, sorted(proposed)))
     print(f"Successfully started partition reassignment{plural} for {started}")
     if plan.directories:
-        await _move_directories(cluster, plan.directories, _timeout_ms(options))
+        await _move_directories(cluster, plan.directories, timeout_ms)
 
 
 async def _verify(options: Namespace, cluster: Cluster) -> None:
@@ -307,7 +314,14 @@ async def _cancel(options: Namespace, cluster: Cluster) -> None:
 
 
 def _timeout_ms(options: Namespace) -> int:
-    return _START_TIMEOUT_MS if options.timeout is None else int(options.timeout)
+    timeout_ms = integer_flag(options, "timeout")
+    return _START_TIMEOUT_MS if timeout_ms is None else timeout_ms
+
+
+def _throttle(options: Namespace, name: str) -> int:
+    """Bytes per second; -1 for none. CommandError."""
+    limit = integer_flag(options, name)
+    return -1 if limit is None else limit
 
 
 def _error_lines(errors: Mapping[Partition, ApiError]) -> str:
@@ -320,6 +334,7 @@ def _error_lines(errors: Mapping[Partition, ApiError]) -> str:
 
 
 async def _check_brokers(cluster: Cluster, brokers: Collection[int]) -> None:
+    await cluster.connect()
     for broker in sorted(brokers):
         if broker not in cluster.brokers:
             raise CommandError(f"Unknown broker id {broker}")

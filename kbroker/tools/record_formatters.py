@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
@@ -131,6 +132,7 @@ def _deserializer(properties: Mapping[str, str], key: str) -> Deserialize | None
     found = _DESERIALIZERS.get(name.removeprefix(_SERIALIZATION))
     if found is None:
         log("ERROR", f"Unable to instantiate a deserializer from {name}", DEFAULT)
+        print(f"java.lang.ClassNotFoundException: {name}", file=sys.stderr)
     return found
 
 

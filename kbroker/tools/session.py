@@ -17,7 +17,7 @@ import trio
 
 from kbroker.tools.cluster import NO_ADDRESS, Cluster, parse_address
 from kbroker.tools.failures import CommandError as CommandError
-from kbroker.tools.failures import NotStartedError
+from kbroker.tools.failures import NotStartedError, os_error_text
 from kbroker.world import ConnectionLost, OsNetwork
 from wire.errors import ApiError, ProtocolError
 
@@ -80,12 +80,13 @@ def _reason(error: BaseException) -> str:
         from kbroker.tools.java_errors import java_message  # only where something went wrong
 
         return java_message(error)
-    return str(error)
+    return os_error_text(error) if isinstance(error, OSError) else str(error)
 
 
 class Connected:
     """``async with Connected(bootstrap, properties) as cluster``: a cluster for the length of a block. NotStartedError.
 
+    Nothing is asked yet: what is wrong with what a command is told is told before. ``call``: see Cluster.
     ``patient``: as Kafka's consumers are, which wait for a broker that is not there, as long as it may take.
     ``client``: what is told first where the properties make no sense, or no broker's name is known.
     """
@@ -95,16 +96,17 @@ class Connected:
         bootstrap_servers: str,
         properties: Mapping[str, str],
         *,
+        call: str | None = None,
         patient: bool = False,
         client: str = ADMIN,
     ) -> None:
         self._client = client
         self._bootstrap_servers = bootstrap_servers
-        self._patient = patient
         try:
             self._cluster = Cluster(OsNetwork(), bootstrap_servers, properties)
         except ValueError as error:
             raise self._not_started(str(error)) from None
+        self._cluster.call = call
         if patient:
             self._cluster.timeout_s = math.inf
 
@@ -115,8 +117,6 @@ class Connected:
     async def __aenter__(self) -> Cluster:
         if not await _is_known(self._bootstrap_servers):
             raise self._not_started(NO_ADDRESS)
-        if not self._patient:
-            await self._cluster.connect()
         return self._cluster
 
     async def __aexit__(

@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from kbroker.tools.arguments import Arguments, read_properties
+from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.session import CommandError, Connected, run
 from kbroker.tools.topic_changes import delete_topics
@@ -55,7 +55,9 @@ def main() -> NoReturn:
     options = parse()
 
     async def work() -> None:
-        async with Connected(options.bootstrap_server, read_properties(options.command_config)) as cluster:
+        properties = read_properties(options.command_config)
+        call = "createTopics" if options.create else "listTopics"
+        async with Connected(options.bootstrap_server, properties, call=call) as cluster:
             await execute(options, cluster)
 
     run(work, failed="Error while executing topic command : {}".format)
@@ -152,6 +154,8 @@ async def _create(options: Namespace, cluster: Cluster) -> None:
             "WARNING: Due to limitations in metric names, topics with a period ('.') or underscore ('_') could "
             "collide. To avoid issues it is best to use either, but not both."
         )
+    if not options.topic:
+        raise CommandError("The given topic name '' cannot be represented in a request.")
     if replication_factor is not None and not 1 <= replication_factor <= _INT16_MAX:
         raise CommandError("The replication factor must be between 1 and 32767 inclusive")
     if partitions is not None and partitions < 1:
@@ -269,17 +273,6 @@ def _raise_error(code: int, message: str | None) -> None:
 
 def _timeout_ms(cluster: Cluster) -> int:
     return int(cluster.request_timeout_s * 1000)
-
-
-def integer_flag(options: Namespace, name: str) -> int | None:
-    """The value of a flag that takes a number; CommandError if it is none."""
-    text = getattr(options, name.replace("-", "_"))
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise CommandError(f"Cannot parse argument '{text}' of option {name}") from None
 
 
 def parse_replica_assignment(text: str) -> list[list[int]]:

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 from kbroker.tools.arguments import read_properties, version_text
 from kbroker.tools.cluster import TRANSACTION, Cluster, Partition, by_topic
 from kbroker.tools.coordinators import Coordinator, first_error
+from kbroker.tools.failures import NotStartedError, UnreadableFileError
 from kbroker.tools.java_errors import java_message
 from kbroker.tools.plain_arguments import PlainArguments
 from kbroker.tools.session import CommandError, Connected, run
@@ -33,6 +34,15 @@ ProducerState = DescribeProducersResponse.TopicResponse.PartitionResponse.Produc
 TransactionState = DescribeTransactionsResponse.TransactionState
 
 _FORCE: Final = "forceTerminateTransaction"
+_CALLS: Final = {
+    "list": "listTransactions(api=METADATA)",
+    "describe": "describeTransactions(api=FIND_COORDINATOR)",
+    "describe-producers": "describeProducers(api=METADATA)",
+    "abort": "describeProducers(api=METADATA)",
+    "find-hanging": "listTopics",
+    _FORCE: "fenceProducer(api=FIND_COORDINATOR)",
+}
+"""What Kafka's client would call what is asked first."""
 _BATCH: Final = 500
 _TERMINATION_TIMEOUT_MS: Final = 60_000
 
@@ -144,6 +154,7 @@ class TransactionsCommand:
         producer_ids: Collection[int] = (),
     ) -> Mapping[int, Sequence[ListTransactionsResponse.TransactionState]]:
         found = {}
+        await self._cluster.connect()
         for node_id in sorted(self._cluster.brokers):
             request = ListTransactionsRequest(
                 producer_id_filters=sorted(producer_ids),
@@ -463,7 +474,13 @@ def _now_ms() -> int:
 
 async def command(options: argparse.Namespace) -> None:
     """The whole command."""
-    async with Connected(options.bootstrap_server, read_properties(options.command_config)) as cluster:
+    try:
+        properties = read_properties(options.command_config)
+    except UnreadableFileError as error:
+        raise NotStartedError(
+            f"Failed to load admin client properties: {error.reason}. Enable debug logging for additional detail."
+        ) from None
+    async with Connected(options.bootstrap_server, properties, call=_CALLS[options.command]) as cluster:
         await TransactionsCommand(cluster, options).run()
 
 

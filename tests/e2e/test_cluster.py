@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import confluent_kafka
@@ -117,8 +118,12 @@ def test_every_client_produces_consumes_and_joins_groups(
             member.subscribe(topic)
         seen: list[int] = []
 
+        # One at a time, a member's poll would end in the midst of the join that waits for the other's.
+        threads = stack.enter_context(ThreadPoolExecutor(len(members)))
+
         def poll() -> list[int]:
-            seen.extend(int(record.value or b"") for member in members for record in member.poll(0.05))
+            for records in threads.map(lambda member: member.poll(1.0), members):
+                seen.extend(int(record.value or b"") for record in records)
             return [len(member.assignment()) for member in members]
 
         poll_until(poll, lambda shares: shares == [3, 3], what="half of the partitions for each")

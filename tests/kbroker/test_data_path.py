@@ -295,6 +295,29 @@ async def test_a_partition_named_twice_gets_the_last_batch_only(connect: Connect
         assert values(await topic.fetch(partitions=(1,))) == [(0, b"last")]
 
 
+async def test_a_topic_is_answered_once_and_only_with_partitions(connect: Connect) -> None:
+    async with connect() as client:
+        topic, other = [await Topic.create(client, partitions=2) for _ in range(2)]
+        data = [
+            ProduceRequest.TopicProduceData(
+                topic_id=topic_id,
+                partition_data=[
+                    ProduceRequest.TopicProduceData.PartitionProduceData(index=index, records=batch(b"a"))
+                    for index in indexes
+                ],
+            )
+            for topic_id, indexes in ((topic.topic_id, (1,)), (other.topic_id, ()), (topic.topic_id, (0,)))
+        ]
+        request = ProduceRequest(acks=1, timeout_ms=1000, topic_data=data)
+        response = await client.request(request, ProduceResponse, version=13)
+        (answered,) = response.responses
+        assert answered.topic_id == topic.topic_id
+        assert sorted((each.index, each.error_code) for each in answered.partition_responses) == [
+            (0, 0),
+            (1, 0),
+        ]
+
+
 async def test_acks_that_do_not_exist(connect: Connect) -> None:
     async with connect() as client:
         topic = await Topic.create(client)
@@ -312,6 +335,9 @@ async def test_a_refused_append_tells_where_the_log_starts_unless_the_batch_itse
         assert (refused.error_code, refused.log_start_offset) == (ErrorCode.INVALID_TIMESTAMP, 0)
         corrupt = await topic.produce(damaged(20))
         assert (corrupt.error_code, corrupt.log_start_offset) == (ErrorCode.CORRUPT_MESSAGE, -1)
+        for records in (two_batches(), legacy(), batch(b"a")[:-1], b""):
+            unfit = await topic.produce(records)
+            assert (unfit.error_code, unfit.log_start_offset) == (ErrorCode.INVALID_RECORD, -1)
 
 
 async def test_acks_0_gets_no_answer(connect: Connect) -> None:
@@ -565,6 +591,9 @@ async def test_fetch_errors_of_one_partition(connect: Connect) -> None:
         ):
             answer = await unknown.fetch(version=version)
             assert (answer.error_code, answer.aborted_transactions) == (code, [])
+        nameless = Topic(client, "", uuid.UUID(int=0))
+        assert (await nameless.fetch(version=17)).error_code == ErrorCode.UNKNOWN_TOPIC_ID
+        assert (await nameless.fetch(version=12)).error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
 
 async def test_every_version_of_fetch_reads_a_topic_of_zstd(connect: Connect) -> None:
@@ -680,25 +709,35 @@ async def test_delete_records(connect: Connect, version: int) -> None:
         for value in (b"a", b"b", b"c"):
             await topic.produce(batch(value))
 
-        async def delete(offset: int, name: str = topic.name) -> tuple[int, int]:
+        async def answers(*offsets: int, name: str = topic.name) -> list[tuple[int, int]]:
             asked = DeleteRecordsRequest.DeleteRecordsTopic(
                 name=name,
                 partitions=[
                     DeleteRecordsRequest.DeleteRecordsTopic.DeleteRecordsPartition(
                         partition_index=0, offset=offset
                     )
+                    for offset in offsets
                 ],
             )
             request = DeleteRecordsRequest(topics=[asked], timeout_ms=5000)
             response = await client.request(request, DeleteRecordsResponse, version=version)
-            found = response.topics[0].partitions[0]
-            return found.error_code, found.low_watermark
+            return [
+                (found.error_code, found.low_watermark)
+                for answered in response.topics
+                for found in answered.partitions
+            ]
+
+        async def delete(offset: int, name: str = topic.name) -> tuple[int, int]:
+            (found,) = await answers(offset, name=name)
+            return found
 
         assert await delete(1) == (0, 1)
         assert (await topic.fetch(0)).error_code == ErrorCode.OFFSET_OUT_OF_RANGE
         assert values(await topic.fetch(1)) == [(1, b"b"), (2, b"c")]
         assert (await topic.list_offset(-2)).offset == 1
         assert await delete(9) == (ErrorCode.OFFSET_OUT_OF_RANGE, -1)
+        assert await answers(9, 2) == [(0, 2)]
+        assert await answers() == []
         assert await delete(-1) == (0, 3)
         assert (await delete(0, "t-unknown"))[0] == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 

@@ -27,6 +27,7 @@ FAMILIES = (
     "reassignments",
     "quorum",
     "features",
+    "acls",
     "broker_lifecycle",
 )
 

@@ -71,8 +71,11 @@ def committed_group(at: Scene, prefix: str = "committed") -> str:
     group, topic = group_id(at, prefix), standing_topic(at)
     version = OffsetCommitRequest.max_version
     request = commit(version, group, {(topic, 0): 5}, metadata="about")
-    answer = at.call(request, OffsetCommitResponse)
-    assert answer.topics[0].partitions[0].error_code == ErrorCode.NONE, answer
+    at.until(
+        lambda: at.call(request, OffsetCommitResponse),
+        lambda answer: answer.topics[0].partitions[0].error_code == ErrorCode.NONE,
+        "a commit",
+    )
     return group
 
 

@@ -117,6 +117,7 @@ class TestFindCoordinator:
         found = found.coordinators[0] if version >= 4 else found
         assert found.error_code == ErrorCode.INVALID_REQUEST
         assert (found.node_id, found.host, found.port) == (-1, "", -1)
+        assert bool(found.error_message) is (version < 4 or key_type != SHARE_TYPE)
         assert subject.coordinators.asked == []
 
     @pytest.mark.parametrize("version", [0, 3, 4, 6])

@@ -346,11 +346,12 @@ async def test_a_handler_that_fails_closes_one_connection_and_is_logged_once_wit
         assert await heartbeat(good, 3) == 3
 
 
-async def test_an_unknown_api_versions_version_is_answered_in_version_0() -> None:
+@pytest.mark.parametrize("version", [99, -1])
+async def test_an_unknown_api_versions_version_is_answered_in_version_0(version: int) -> None:
     async with running() as broker, await broker.client() as client:
         newest = ApiVersionsRequest(client_software_name="x", client_software_version="1")
         data = bytearray(frame(newest, 4, 9))
-        data[6:8] = struct.pack(">h", 99)
+        data[6:8] = struct.pack(">h", version)
         await client._connection.send([data])
         answer = await client._receive()
         assert struct.unpack_from(">i", answer)[0] == 9
