@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.kbroker-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test compat lint format bench bench-quick bench-peers kill chaos sim container clean
+.PHONY: help run test compat compat-toolchains lint format bench bench-quick bench-peers kill chaos sim container clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,8 +22,12 @@ test: $(READY) ## all tests, end-to-end ones with real clients included
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # The page is written from a run that failed, too: it says what did.
-compat: $(READY) ## real clients and tools against Apache Kafka and kbroker, into docs/COMPATIBILITY.md (Java, Maven; Node, Go, kcat, etcd)
-	$(BIN)/python -m pytest compat --results build/compat/results.json $(COMPAT_ARGS); outcome=$$?; \
+compat-toolchains: $(READY)
+	for extra in $$($(BIN)/python -m compat.toolchains); do \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$$extra]"; done
+
+compat: compat-toolchains ## real clients and tools against Apache Kafka and kbroker, into docs/COMPATIBILITY.md (Java, Maven; Node, Go, kcat, etcd)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest compat --results build/compat/results.json $(COMPAT_ARGS); outcome=$$?; \
 	$(BIN)/python -m compat.table build/compat/results.json && exit $$outcome
 
 lint: $(READY) ## format, style, types, and who may import whom

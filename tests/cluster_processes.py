@@ -65,13 +65,18 @@ def partitions_at(bootstrap_servers: str, topic: str | None = None) -> dict[tupl
     }
 
 
-def wait_until_whole(bootstrap_servers: str, *, deadline_s: float = 30.0) -> None:
-    """Until every partition has a leader and all its replicas in sync."""
+def wait_until_whole(
+    bootstrap_servers: str, *, deadline_s: float = 30.0
+) -> dict[tuple[str, int], PartitionView]:
+    """Until every partition has a leader and all its replicas in sync; how they stood then.
+
+    Another broker asked right after may not have heard of it yet.
+    """
     deadline = time.monotonic() + deadline_s
     while True:
         found = partitions_at(bootstrap_servers)
         if all(partition.is_whole for partition in found.values()):
-            return
+            return found
         assert time.monotonic() < deadline, {name: one for name, one in found.items() if not one.is_whole}
         time.sleep(0.02)
 

@@ -306,8 +306,7 @@ def test_a_rolling_restart_loses_and_errors_nothing(
             assert broker.terminate() == 0, broker.stderr
             load.wait_for(100)
             broker.start()
-            wait_until_whole(servers)
-            assert node_id in partitions_at(servers, default)[default, 0].in_sync
+            assert node_id in wait_until_whole(servers)[default, 0].in_sync
             strict.wait_for(100)
     check_nothing_lost(load.report)
     check_exactly_once(strict.report)

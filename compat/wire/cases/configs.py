@@ -443,7 +443,12 @@ def _change_metrics(at: Scene) -> None:
     name = at.name("metrics")
     at.ask(change((CLIENT_METRICS, name, [("interval.ms", SET, "10000")])))
     look(at, CLIENT_METRICS, name, "interval.ms", "10000")
-    at.ask(ListConfigResourcesRequest(), version=0)
+    at.ask_until(
+        ListConfigResourcesRequest(),
+        ListConfigResourcesResponse,
+        lambda listed: name in {resource.resource_name for resource in listed.config_resources},
+        version=0,
+    )
 
 
 LIST_CONFIG_RESOURCES.add("the subscriptions to metrics", lambda at: ListConfigResourcesRequest(), "0")

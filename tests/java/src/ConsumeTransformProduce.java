@@ -138,6 +138,8 @@ public final class ConsumeTransformProduce {
                     check(System.in.read() >= 0, "nobody restarted the broker");
                 }
                 if (transactions % 3 == 2) {
+                    // What has not been sent yet would not be sent any more, and nothing be there to be hidden.
+                    producer.flush();
                     producer.abortTransaction();
                     for (TopicPartition partition : records.partitions()) {
                         consumer.seek(partition, records.records(partition).get(0).offset());
