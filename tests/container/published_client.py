@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -63,6 +64,18 @@ class PublishedClient:
 
     def create_topic(self, topic: str, *, partitions: int, replication_factor: int, **configs: str) -> None:
         self._order("create_topic", topic, partitions, replication_factor, configs)
+
+    def create_topic_in_time(
+        self, topic: str, *, partitions: int, replication_factor: int, deadline_s: float = 30.0
+    ) -> None:
+        """While the metadata quorum elects a leader a broker answers that it cannot reach it."""
+        deadline = time.monotonic() + deadline_s
+        while True:
+            try:
+                return self.create_topic(topic, partitions=partitions, replication_factor=replication_factor)
+            except AssertionError as refusal:
+                if "REQUEST_TIMED_OUT" not in str(refusal) or time.monotonic() > deadline:
+                    raise
 
     def produce(self, topic: str, first: int, count: int) -> None:
         """Records whose values are the numbers from ``first`` on, all acknowledged by all replicas in sync."""

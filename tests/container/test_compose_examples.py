@@ -95,7 +95,7 @@ def test_three_brokers_replicate_and_survive_the_loss_of_any_one(
         lost = leader_of_etcd(running, voters)
         running[lost].kill()
         client.produce(topic, 300, 300)
-        client.create_topic(f"{topic}-later", partitions=1, replication_factor=2)
+        client.create_topic_in_time(f"{topic}-later", partitions=1, replication_factor=2)
         running.launch(lost).wait_ready()
 
         # A broker, with everything that its container had.

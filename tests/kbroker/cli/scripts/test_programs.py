@@ -189,8 +189,15 @@ def test_stop_finds_brokers_however_they_were_started(tmp_path: Path) -> None:
     assert list(server_stop.broker_processes(tmp_path, me=8)) == [1, 2, 3]
 
 
-def test_stop_without_a_broker(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(server_stop, "broker_processes", lambda proc, me: iter(()))
+@pytest.mark.parametrize("somebody_elses", [(), (3,)])
+def test_stop_without_a_broker(
+    somebody_elses: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(process_id: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(server_stop, "broker_processes", lambda proc, me: iter(somebody_elses))
+    monkeypatch.setattr(os, "kill", refuse)
     with pytest.raises(SystemExit) as ended:
         server_stop.main([])
     assert ended.value.code == 1
