@@ -1,4 +1,4 @@
-"""``python -m compat.table RESULTS.json``: writes ``docs/COMPATIBILITY.md`` from what ``pytest compat`` has found.
+"""``python -m compat.table RESULTS.json...``: writes ``docs/COMPATIBILITY.md`` from what ``pytest compat`` has found.
 
 The same results give the same text. ``--output FILE`` writes elsewhere, as for a run against a broker of one's own.
 """
@@ -228,10 +228,18 @@ def _row(first: str, cells: Iterable[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m compat.table", description=__doc__)
-    parser.add_argument("results", type=Path, help="what pytest compat --results has written")
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="+",
+        help="what pytest compat --results has written, for a whole run or for its parts; of a case the last word counts",
+    )
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     given = parser.parse_args()
-    text = document(json.loads(given.results.read_text(encoding="utf-8")))
+    results: dict[str, Any] = {}
+    for path in given.results:
+        results |= json.loads(path.read_text(encoding="utf-8"))
+    text = document(results)
     given.output.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
