@@ -232,7 +232,7 @@ def main() -> None:
         "results",
         type=Path,
         nargs="+",
-        help="what pytest compat --results has written, for a whole run or for its parts; of a case the last word counts",
+        help="what pytest compat --results has written, of a whole run or of its parts; the last word counts",
     )
     parser.add_argument("--output", type=Path, default=DOCUMENT)
     given = parser.parse_args()

@@ -21,7 +21,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ANY_HOST = "0.0.0.0"
 DATA_DIR = "/var/lib/kafka/data"
 MOUNTED_CONFIG = Path("/mnt/shared/config/server.properties")
+MOUNT_TABLE = Path("/proc/self/mountinfo")
 LOG_LEVEL_VARIABLE = "KAFKA_LOG4J_ROOT_LOGLEVEL"
 BROKERS_VARIABLE = "KBROKER_BROKERS"
 
@@ -120,9 +121,17 @@ def mounted_config(path: Path = MOUNTED_CONFIG) -> str | None:
     return str(path) if is_there else None
 
 
-def default_data_dir(is_mount: Callable[[str], bool] = os.path.ismount) -> str:
-    """The image's volume, unless somebody has mounted something where Kafka keeps its data by default."""
-    return next((directory for directory in KAFKAS_DATA_DIRS if is_mount(directory)), DATA_DIR)
+def default_data_dir(mount_table: Path = MOUNT_TABLE) -> str:
+    """The image's volume, unless somebody has mounted something where Kafka keeps its data by default.
+
+    ``os.path.ismount`` would miss a directory that was mounted from the image's own filesystem.
+    """
+    try:
+        rows = mount_table.read_bytes().splitlines()
+    except OSError:
+        return DATA_DIR
+    mounted = {os.fsdecode(row.split(b" ")[4]) for row in rows}  # the mount point, see proc(5)
+    return next((directory for directory in KAFKAS_DATA_DIRS if directory in mounted), DATA_DIR)
 
 
 def fill_in(

@@ -155,10 +155,19 @@ def test_a_number_of_brokers_must_be_one(text: str) -> None:
         filled_in(environment={"KBROKER_BROKERS": text})
 
 
-def test_what_is_mounted_where_kafka_keeps_its_data_is_used() -> None:
-    assert default_data_dir(lambda directory: False) == DATA_DIR
-    for mounted in KAFKAS_DATA_DIRS:
-        assert default_data_dir(lambda directory, mounted=mounted: directory == mounted) == mounted
+@pytest.mark.parametrize(
+    ("mounted", "used"),
+    [("/tmp", DATA_DIR), *zip(KAFKAS_DATA_DIRS, KAFKAS_DATA_DIRS, strict=True)],
+)
+def test_what_is_mounted_where_kafka_keeps_its_data_is_used(mounted: str, used: str, tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    assert default_data_dir(table) == DATA_DIR
+    rows = (
+        "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw",
+        f"36 22 8:1 /data {mounted} rw - ext4 /dev/sda1 rw",
+    )
+    table.write_text("\n".join(rows) + "\n", encoding="ascii")
+    assert default_data_dir(table) == used
 
 
 def test_readiness_is_told_in_the_words_that_others_wait_for(capsys: pytest.CaptureFixture[str]) -> None:
