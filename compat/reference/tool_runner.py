@@ -20,9 +20,13 @@ _PATIENCE_S = 10.0
 
 
 class ToolRunner:
-    """The Java process, started by the first run; usable as a context manager."""
+    """The Java process, started by the first run; usable as a context manager.
 
-    def __init__(self) -> None:
+    ``beside``: Java sources that are to be in its class path as well.
+    """
+
+    def __init__(self, beside: Sequence[Path] = ()) -> None:
+        self._sources = [_SOURCE, *beside]
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -40,7 +44,7 @@ class ToolRunner:
         NoReferenceError where there is no Java or Maven.
         """
         if self._process is None:
-            self._process = _start()
+            self._process = _start(self._sources)
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -88,8 +92,8 @@ class ToolRunner:
                     stream.close()
 
 
-def _start() -> subprocess.Popen[str]:
-    path = program("tool-runner", [_SOURCE]).split(":")
+def _start(sources: Sequence[Path]) -> subprocess.Popen[str]:
+    path = program("tool-runner", sources).split(":")
     tools = [jar for jar in path if "/kafka-tools/" in jar]
     assert len(tools) == 1, tools
     others = ":".join(jar for jar in path if jar not in tools)

@@ -11,6 +11,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+import trio
+
 from kbroker.tools.arguments import Arguments, read_properties
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.config_resources import (
@@ -67,7 +69,6 @@ _DEFAULT_FLAGS: Final = {
 }
 _HAVE_DEFAULTS: Final = ("users", "clients", "brokers", "ips")
 _TOPIC_NAME_MAX: Final = 249
-_HOST: Final = r"[0-9A-Za-z.:_%-]+"
 _OUTSIDE_BRACKETS: Final = r"(?=[^\]]*(?:\[|$))"
 
 
@@ -76,6 +77,8 @@ def main() -> NoReturn:
 
     async def work() -> None:
         try:
+            if options.types[0] == "ips":
+                await _check_hosts(options.names)
             properties = read_properties(options.command_config)
             call = _call(options.types[0], options)
             async with Connected(options.bootstrap_server, properties, call=call) as cluster:
@@ -89,6 +92,17 @@ def main() -> NoReturn:
             raise _failure(text) from None
 
     run(work, to_stderr=True)
+
+
+async def _check_hosts(names: Sequence[str]) -> None:
+    """CommandError for a host that has no address."""
+    for name in filter(None, names):
+        try:
+            await trio.socket.getaddrinfo(name, None)
+        except OSError:
+            raise CommandError(
+                f"The entity name for ips must be a valid IP or resolvable host, but it is: {name}"
+            ) from None
 
 
 def _call(kind: str, options: Namespace) -> str:
@@ -181,10 +195,6 @@ def _check_names(flags: Arguments, types: list[str], names: list[str]) -> None:
         if types[0] in ("brokers", "broker-loggers") and not re.fullmatch(r"[+-]?\d+", name):
             flags.refuse(
                 f"The entity name for {types[0]} must be a valid integer broker id, but it is: {name}"
-            )
-        if types[0] == "ips" and not re.fullmatch(_HOST, name):
-            flags.refuse(
-                f"The entity name for {types[0]} must be a valid IP or resolvable host, but it is: {name}"
             )
 
 

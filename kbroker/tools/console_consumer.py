@@ -17,13 +17,16 @@ from kbroker.tools.failures import NotStartedError
 from kbroker.tools.fetching import EARLIEST, LATEST, FetchedBatch
 from kbroker.tools.group_membership import Subscription
 from kbroker.tools.interrupts import ending_on_signals
+from kbroker.tools.java_errors import java_text
 from kbroker.tools.java_order import java_order
 from kbroker.tools.log_lines import log, log_line
-from kbroker.tools.record_formatters import DEFAULT, Formatter, formatter
+from kbroker.tools.record_formatters import DEFAULT, Formatter, UnreadableRecordError, formatter
 from kbroker.tools.session import CONSUMER, CommandError, Connected, run
+from wire.errors import ApiError
 
 DESCRIPTION: Final = "This tool helps to read data from Kafka topics and outputs it to standard output."
 _LOGGER: Final = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+_SERIALIZATION_EXCEPTION: Final = "org.apache.kafka.common.errors.SerializationException"
 _NO_TIMEOUT: Final = math.inf
 
 
@@ -217,10 +220,13 @@ class Session:
         timeout_ms = self._options.timeout_ms
         timeout_s = _NO_TIMEOUT if timeout_ms is None or timeout_ms < 0 else timeout_ms / 1000
         while self._left > 0:
-            batch = await consumer.next(timeout_s)
+            try:
+                batch = await consumer.next(timeout_s)
+            except ApiError as error:
+                _log_end(java_text(error))
+                return
             if batch is None:
-                log("ERROR", "Error processing message, terminating consumer process: ", _LOGGER)
-                print("org.apache.kafka.common.errors.TimeoutException", file=sys.stderr)
+                _log_end("org.apache.kafka.common.errors.TimeoutException")
                 return
             try:
                 next_offset = self._print(batch)
@@ -239,11 +245,18 @@ class Session:
             self.count += 1
             try:
                 self._output.write(self._formatter.format(batch, record))
-            except CommandError as error:
+            except UnreadableRecordError as error:
+                self._output.write(error.written)
                 if not self._options.skip_message_on_error:
                     raise
-                log("ERROR", f"Error processing message, skipping this message: {error}", _LOGGER)
+                log("ERROR", "Error processing message, skipping this message: ", _LOGGER)
+                print(f"{_SERIALIZATION_EXCEPTION}: {error}", file=sys.stderr)
         return batch.next_offset
+
+
+def _log_end(exception: str) -> None:
+    log("ERROR", "Error processing message, terminating consumer process: ", _LOGGER)
+    print(exception, file=sys.stderr)
 
 
 async def command(

@@ -151,6 +151,13 @@ def producer_properties(options: argparse.Namespace) -> dict[str, str]:
     return properties
 
 
+def line_reader(options: argparse.Namespace) -> LineReader:
+    """How lines become records. NotStartedError, ValueError."""
+    return LineReader(
+        read_properties(options.reader_config) | key_values(options.reader_property or options.property)
+    )
+
+
 async def produce(
     cluster: Cluster,
     options: argparse.Namespace,
@@ -218,9 +225,7 @@ async def standard_input() -> AsyncIterator[str]:
 
 async def command(options: argparse.Namespace) -> None:
     """The whole command."""
-    reader = LineReader(
-        read_properties(options.reader_config) | key_values(options.reader_property or options.property)
-    )
+    reader = line_reader(options)
     properties = producer_properties(options)
     settings = ProducerSettings.from_properties(properties)
     connected = Connected(options.bootstrap_server, properties, client=PRODUCER)

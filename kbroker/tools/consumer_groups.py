@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +14,7 @@ from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.cluster import Cluster, Partition, by_topic
 from kbroker.tools.consumer_group_admin import Committed, ConsumerGroups, Description, Member
 from kbroker.tools.java_errors import java_message, java_text
-from kbroker.tools.offset_resets import SCENARIOS, Resetter, UsageMistake, topic_partitions
+from kbroker.tools.offset_resets import SCENARIOS, Resetter, UsageMistake, csv_cell, topic_partitions
 from kbroker.tools.partition_offsets import LATEST, list_offsets
 from kbroker.tools.session import CommandError, Connected, run
 from kbroker.world import ConnectionLost
@@ -503,13 +501,13 @@ class GroupsCommand:
         return offsets
 
     def _csv(self, results: Mapping[str, Mapping[Partition, int]]) -> str:
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
         single = len(self._options.group) == 1
+        lines = []
         for group_id, offsets in results.items():
             for (topic, number), offset in sorted(offsets.items()):
-                writer.writerow([topic, number, offset] if single else [group_id, topic, number, offset])
-        return out.getvalue()
+                names = [topic] if single else [group_id, topic]
+                lines.append(f"{','.join(map(csv_cell, names))},{number},{offset}\n")
+        return "".join(lines)
 
 
 def _states(text: str) -> Sequence[str]:

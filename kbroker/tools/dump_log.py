@@ -139,7 +139,7 @@ def _decoder(name: str | None) -> Callable[[bytes], str]:
         return lambda data: data.decode("utf-8", "replace")
     if short in ("IntegerDecoder", "LongDecoder"):
         return lambda data: str(int.from_bytes(data, "big", signed=True))
-    raise CommandError(f"Failed to load decoder class {name}")
+    raise CommandError(f"Failed to load decoder class\nCaused by: java.lang.ClassNotFoundException: {name}")
 
 
 def parser_of(options: argparse.Namespace) -> Parser:
@@ -211,7 +211,7 @@ class Dump:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._parse = parser_of(options)
+        self._parse: Callable[[Record], Parsed] | None = None
         self._prints_records = bool(
             options.print_data_log
             or options.offsets_decoder
@@ -244,6 +244,8 @@ class Dump:
     def _log(self, path: Path) -> None:
         max_bytes = integer_flag(self._options, "max-bytes")
         assert max_bytes is not None
+        if self._parse is None:
+            self._parse = parser_of(self._options)
         if path.suffix == ".log":
             print(f"Log starting offset: {_base_offset(path)}")
         elif path.name == "bootstrap.checkpoint":
@@ -269,7 +271,10 @@ class Dump:
                 self.findings.gaps.setdefault(str(path.absolute()), {})[previous] = record.offset
             previous = record.offset
             line = "" if self._options.skip_record_metadata else record_line(header, record)
+            print(line, end="")
+            line = ""
             if self._prints_records and not header.is_control:
+                assert self._parse is not None
                 parsed = self._parse(record)
                 prefix = f"{_INDENT} " if self._options.skip_record_metadata else " "
                 if parsed.key is not None:

@@ -276,6 +276,12 @@ class GroupMember:
         response = await self._cluster.metadata(
             sorted(names), allow_auto_topic_creation=self._settings.creates_topics
         )
+        if wrong := [
+            topic.name for topic in response.topics if topic.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+        ]:
+            raise ApiError(
+                ErrorCode.INVALID_TOPIC_EXCEPTION, f"Invalid topics: [{', '.join(map(str, wrong))}]"
+            )
         counts = {topic.name: len(topic.partitions) for topic in response.topics if not topic.error_code}
         return {name: counts.get(name, 0) for name in sorted(names)}
 

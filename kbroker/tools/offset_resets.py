@@ -13,6 +13,7 @@ from typing import Final
 from kbroker.tools.cluster import Cluster, Partition
 from kbroker.tools.consumer_group_admin import Committed
 from kbroker.tools.failures import CommandError
+from kbroker.tools.java_errors import java_text
 from kbroker.tools.log_lines import log
 from kbroker.tools.partition_offsets import EARLIEST, LATEST, UNKNOWN_OFFSET, list_offsets
 from wire.errors import ApiError, ErrorCode
@@ -27,6 +28,7 @@ SCENARIOS: Final = (
     "to-current",
     "from-file",
 )
+_LOOKED_THROUGH_MAX: Final = 24
 _LOGGER: Final = "org.apache.kafka.tools.GroupOffsetsResetter"
 _DURATION: Final = re.compile(
     r"([+-]?)P(?:([+-]?\d+)D)?(?:T(?=[\d+-])(?:([+-]?\d+)H)?(?:([+-]?\d+)M)?(?:([+-]?\d+)(?:[.,](\d{0,9}))?S)?)?",
@@ -92,7 +94,11 @@ def read_plan(path: str, groups: Collection[str]) -> Plan:
 
     plan: dict[str, dict[Partition, int]] = {}
     try:
-        rows = [row for row in csv.reader(Path(path).read_text(encoding="utf-8").splitlines()) if row]
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError:
+        raise CommandError(f"java.io.IOException: Unable to read file {path}") from None
+    try:
+        rows = [row for row in csv.reader(text.splitlines()) if row]
         without_group = bool(rows) and len(rows[0]) == 3
         for row in rows:
             if len(groups) == 1 and without_group:
@@ -104,6 +110,13 @@ def read_plan(path: str, groups: Collection[str]) -> Plan:
     except ValueError as error:
         raise CommandError(f"{path} is not a plan: {error}") from None
     return plan
+
+
+def csv_cell(text: str) -> str:
+    """As Jackson writes it: a long text gets quotes without being looked through."""
+    if len(text) <= _LOOKED_THROUGH_MAX and all(character >= "-" for character in text):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 class Resetter:
@@ -153,9 +166,9 @@ class Resetter:
         if options.to_offset is not None:
             return await self._within_range(dict.fromkeys(partitions, options.to_offset))
         if options.to_earliest:
-            return await list_offsets(self._cluster, partitions, EARLIEST)
+            return await self._listed(partitions, EARLIEST)
         if options.to_latest:
-            return await list_offsets(self._cluster, partitions, LATEST)
+            return await self._listed(partitions, LATEST)
         if options.shift_by is not None:
             return await self._within_range(self._shifted(partitions, committed))
         if options.to_datetime is not None:
@@ -174,7 +187,7 @@ class Resetter:
                 partition: committed[partition].offset for partition in partitions if partition in committed
             }
             others = [partition for partition in partitions if partition not in committed]
-            return known | await list_offsets(self._cluster, others, LATEST)
+            return known | await self._listed(others, LATEST)
         scenarios = ", ".join(f"[{name}]" for name in SCENARIOS)
         raise UsageMistake(f"Option '[reset-offsets]' requires one of the following scenarios: [{scenarios}]")
 
@@ -190,17 +203,17 @@ class Resetter:
         return {partition: committed[partition].offset + self._options.shift_by for partition in partitions}
 
     async def _at_time(self, partitions: Collection[Partition], timestamp_ms: int) -> dict[Partition, int]:
-        offsets = await list_offsets(self._cluster, partitions, timestamp_ms)
+        offsets = await self._listed(partitions, timestamp_ms)
         beyond = [partition for partition in partitions if offsets[partition] == UNKNOWN_OFFSET]
         for topic, number in beyond:
             print(
                 f"\nWarn: Partition {number} from topic {topic} is empty. Falling back to latest known offset."
             )
-        return offsets | await list_offsets(self._cluster, beyond, LATEST)
+        return offsets | await self._listed(beyond, LATEST)
 
     async def _within_range(self, wanted: Mapping[Partition, int]) -> dict[Partition, int]:
-        starts = await list_offsets(self._cluster, list(wanted), EARLIEST)
-        ends = await list_offsets(self._cluster, list(wanted), LATEST)
+        starts = await self._listed(list(wanted), EARLIEST)
+        ends = await self._listed(list(wanted), LATEST)
         offsets: dict[Partition, int] = {}
         for partition, offset in wanted.items():
             start, end = starts[partition], ends[partition]
@@ -217,6 +230,20 @@ class Resetter:
                     )
             offsets[partition] = max(start, min(end, offset))
         return offsets
+
+    async def _listed(self, partitions: Collection[Partition], timestamp_ms: int) -> dict[Partition, int]:
+        """The offsets at a time; CommandError, in the words of Java, where the cluster does not tell."""
+        try:
+            return await list_offsets(self._cluster, partitions, timestamp_ms)
+        except ApiError as error:
+            if error.code is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and error.message is None:
+                (first, *_) = partitions
+                error = ApiError(
+                    error.code,
+                    f"Failed to fetch metadata for partition {named_partition(first)} because metadata for topic "
+                    f"`{first[0]}` could not be found",
+                )
+            raise CommandError(f"java.util.concurrent.ExecutionException: {java_text(error)}") from None
 
 
 def named_partition(partition: Partition) -> str:

@@ -18,7 +18,7 @@ from kbroker.tools.arguments import read_properties
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.interrupts import ending_on_signals
 from kbroker.tools.java_errors import java_text
-from kbroker.tools.plain_arguments import PlainArguments
+from kbroker.tools.plain_arguments import DOUBLE, INTEGER, LONG, PlainArguments
 from kbroker.tools.producer_settings import ProducerSettings
 from kbroker.tools.producing import Producer, producing
 from kbroker.tools.session import PRODUCER, Connected, run
@@ -37,16 +37,16 @@ def arguments() -> PlainArguments:
     )
     parser.add_argument("--bootstrap-server", metavar="HOST:PORT,...", help="The server(s) to connect to.")
     parser.add_argument("--topic", required=True, help="Produce records to this topic.")
-    parser.add_argument("--num-records", required=True, type=int, help="Number of records to produce.")
+    parser.add_argument("--num-records", required=True, type=LONG, help="Number of records to produce.")
     payload = parser.add_mutually_exclusive_group(required=True)
-    payload.add_argument("--record-size", type=int, help="Record size in bytes.")
+    payload.add_argument("--record-size", type=INTEGER, help="Record size in bytes.")
     payload.add_argument(
         "--payload-file", help="File of payloads (UTF-8), of which one is chosen for each record."
     )
     payload.add_argument("--payload-monotonic", action="store_true", help="Payloads are numbers that rise.")
     parser.add_argument("--payload-delimiter", default="\\n", help="What separates payloads in the file.")
     parser.add_argument(
-        "--throughput", required=True, type=float, help="At most so many records/sec; -1: no limit."
+        "--throughput", required=True, type=DOUBLE, help="At most so many records/sec; -1: no limit."
     )
     parser.add_argument(
         "--producer-props", nargs="+", metavar="KEY=VALUE", help="(DEPRECATED) --command-property."
@@ -60,16 +60,16 @@ def arguments() -> PlainArguments:
         "--print-metrics", action="store_true", help="Print metrics at the end (there are none here)."
     )
     parser.add_argument("--transactional-id", help="Produce in transactions of this id.")
-    parser.add_argument("--transaction-duration-ms", type=int, help="How long each transaction lasts.")
-    parser.add_argument("--warmup-records", type=int, default=0, help="Records before the steady state.")
+    parser.add_argument("--transaction-duration-ms", type=LONG, help="How long each transaction lasts.")
+    parser.add_argument("--warmup-records", type=LONG, default=0, help="Records before the steady state.")
     parser.add_argument(
-        "--reporting-interval", type=int, default=5000, metavar="MS", help="Between lines of progress."
+        "--reporting-interval", type=LONG, default=5000, metavar="MS", help="Between lines of progress."
     )
-    parser.add_argument("--record-key-range", type=int, help="Keys are numbers below this.")
+    parser.add_argument("--record-key-range", type=LONG, help="Keys are numbers below this.")
     parser.add_argument(
         "--key-distribution", choices=("none", "range", "random"), default="none", help="Which keys."
     )
-    parser.add_argument("--random-seed", type=int, default=0, help="Of payloads and keys.")
+    parser.add_argument("--random-seed", type=LONG, default=0, help="Of payloads and keys.")
     return parser
 
 
@@ -356,6 +356,11 @@ async def command(options: argparse.Namespace) -> None:
     """The whole command."""
     properties = producer_properties(options)
     connected = Connected(properties.get("bootstrap.servers", ""), properties, client=PRODUCER)
+    if options.warmup_records > 0:
+        print(
+            f"Warmup first {options.warmup_records} records. Steady state results will print after the complete test "
+            "summary."
+        )
     async with ending_on_signals(), connected as cluster:
         stats = await measure(cluster, options, properties)
     for each in stats:

@@ -162,6 +162,8 @@ def propose(
     As many replicas as the topic's first partition has; ``start`` says with which broker to begin.
     """
     order = _alternating(racks)
+    if not order:
+        raise CommandError("All brokers are currently fenced, or have all their log directories cordoned.")
     proposal: dict[Partition, list[int]] = {}
     for topic, indexes in by_topic(sorted(current)).items():
         count = len(current[topic, indexes[0]])

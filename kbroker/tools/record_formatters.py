@@ -20,8 +20,16 @@ DEFAULT: Final = PACKAGE + "DefaultMessageFormatter"
 Deserialize = Callable[[bytes], bytes]
 
 
+class UnreadableRecordError(CommandError):
+    """A key, header or value is not what its deserializer takes; ``written`` is what stands before it."""
+
+    def __init__(self, reason: str, written: bytes) -> None:
+        super().__init__(reason)
+        self.written = written
+
+
 class Formatter(Protocol):
-    """Prints one record; CommandError if it cannot be read."""
+    """Prints one record; UnreadableRecordError."""
 
     def format(self, batch: FetchedBatch, record: Record) -> bytes: ...
 
@@ -46,12 +54,17 @@ def _uuid(data: bytes) -> bytes:
         raise CommandError(f"Error parsing data into UUID: {error}") from None
 
 
+def _bytes(data: bytes) -> bytes:
+    """As Kafka's Bytes prints itself: what is no printable ASCII in hexadecimal."""
+    return b"".join(b"%c" % byte if 32 <= byte <= 126 else b"\\x%02X" % byte for byte in data)
+
+
 _SERIALIZATION: Final = "org.apache.kafka.common.serialization."
 _DESERIALIZERS: Final[Mapping[str, Deserialize]] = {
     "StringDeserializer": lambda data: data.decode("utf-8", "replace").encode(),
     "ByteArrayDeserializer": lambda data: data,
     "ByteBufferDeserializer": lambda data: data,
-    "BytesDeserializer": lambda data: data,
+    "BytesDeserializer": _bytes,
     "ShortDeserializer": _number(">h", "Short"),
     "IntegerDeserializer": _number(">i", "Integer"),
     "LongDeserializer": _number(">q", "Long"),
@@ -87,24 +100,33 @@ class DefaultFormatter:
         self._headers_deserializer = _deserializer(properties, "headers.deserializer")
 
     def format(self, batch: FetchedBatch, record: Record) -> bytes:
-        columns: list[bytes] = []
+        columns: list[Callable[[], bytes]] = []
         if self._timestamp:
-            columns.append(_timestamp(batch, record))
+            columns.append(lambda: _timestamp(batch, record))
         if self._partition:
-            columns.append(b"Partition:%d" % batch.partition[1])
+            columns.append(lambda: b"Partition:%d" % batch.partition[1])
         if self._offset:
-            columns.append(b"Offset:%d" % record.offset)
+            columns.append(lambda: b"Offset:%d" % record.offset)
         if self._delivery:
-            columns.append(b"Delivery:NOT_PRESENT")
+            columns.append(lambda: b"Delivery:NOT_PRESENT")
         if self._epoch:
-            columns.append(b"Epoch:NOT_PRESENT")  # Kafka's command does not pass it on to its formatter
+            columns.append(
+                lambda: b"Epoch:NOT_PRESENT"
+            )  # Kafka's command does not pass it on to its formatter
         if self._headers:
-            columns.append(self._headers_text(record))
+            columns.append(lambda: self._headers_text(record))
         if self._key:
-            columns.append(self._text(record.key, self._key_deserializer))
+            columns.append(lambda: self._text(record.key, self._key_deserializer))
         if self._value:
-            columns.append(self._text(record.value, self._value_deserializer))
-        return self._key_separator.join(columns) + self._line_separator if columns else b""
+            columns.append(lambda: self._text(record.value, self._value_deserializer))
+        written = b""
+        for number, column in enumerate(columns, 1):
+            try:
+                written += column()
+            except CommandError as error:
+                raise UnreadableRecordError(str(error), written) from None
+            written += self._line_separator if number == len(columns) else self._key_separator
+        return written
 
     def _headers_text(self, record: Record) -> bytes:
         if not record.headers:
@@ -116,7 +138,7 @@ class DefaultFormatter:
 
     def _text(self, data: bytes | None, deserialize: Deserialize | None) -> bytes:
         if data is None:
-            return self._null
+            data = self._null
         return data if deserialize is None else deserialize(data)
 
 
@@ -134,21 +156,6 @@ def _deserializer(properties: Mapping[str, str], key: str) -> Deserialize | None
         log("ERROR", f"Unable to instantiate a deserializer from {name}", DEFAULT)
         print(f"java.lang.ClassNotFoundException: {name}", file=sys.stderr)
     return found
-
-
-class LoggingFormatter:
-    """As the default one; and each record is logged."""
-
-    def __init__(self, properties: Mapping[str, str]) -> None:
-        self._default = DefaultFormatter(properties)
-
-    def format(self, batch: FetchedBatch, record: Record) -> bytes:
-        text = self._default.format(batch, record)
-        key = "null " if record.key is None else record.key.decode("utf-8", "replace") + ", "
-        value = "null" if record.value is None else record.value.decode("utf-8", "replace")
-        prefix = _timestamp(batch, record).decode() + ", "
-        log("INFO", f"{prefix}key:{key}value:{value}", PACKAGE + "LoggingMessageFormatter")
-        return text
 
 
 class NoOpFormatter:
@@ -203,7 +210,8 @@ def formatter(class_name: str, properties: Mapping[str, str]) -> Formatter:
     """The formatter of this (Java) class name; CommandError if there is none."""
     makers: dict[str, Callable[[Mapping[str, str]], Formatter]] = {
         DEFAULT: DefaultFormatter,
-        PACKAGE + "LoggingMessageFormatter": LoggingFormatter,
+        # Which logs each record as well, at a level that nobody gets to see.
+        PACKAGE + "LoggingMessageFormatter": DefaultFormatter,
         PACKAGE + "NoOpMessageFormatter": NoOpFormatter,
         PACKAGE + "OffsetsMessageFormatter": lambda _: CoordinatorFormatter("group", _OFFSET_TYPES),
         PACKAGE + "GroupMetadataMessageFormatter": lambda _: CoordinatorFormatter("group", _GROUP_TYPES),

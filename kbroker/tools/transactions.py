@@ -15,7 +15,7 @@ from kbroker.tools.cluster import TRANSACTION, Cluster, Partition, by_topic
 from kbroker.tools.coordinators import Coordinator, first_error
 from kbroker.tools.failures import NotStartedError, UnreadableFileError
 from kbroker.tools.java_errors import java_message
-from kbroker.tools.plain_arguments import PlainArguments
+from kbroker.tools.plain_arguments import INTEGER, LONG, PlainArguments
 from kbroker.tools.session import CommandError, Connected, run
 from wire.errors import ApiError, ErrorCode
 from wire.messages.producer_ids import InitProducerIdRequest, InitProducerIdResponse
@@ -64,7 +64,7 @@ def arguments() -> PlainArguments:
     actions = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND", required=True)
     listing = actions.add_parser("list", help="list transactions")
     listing.add_argument(
-        "--duration-filter", type=int, help="only transactions that run longer than this (ms)"
+        "--duration-filter", type=LONG, help="only transactions that run longer than this (ms)"
     )
     listing.add_argument("--transactional-id-pattern", help="only transactional ids that match this pattern")
     describe = actions.add_parser("describe", help="describe the state of an active transactional-id")
@@ -72,18 +72,22 @@ def arguments() -> PlainArguments:
     producers = actions.add_parser(
         "describe-producers", help="describe the states of active producers for a topic partition"
     )
-    producers.add_argument("--broker-id", type=int, help="the replica to ask; the leader by default")
+    producers.add_argument("--broker-id", type=INTEGER, help="the replica to ask; the leader by default")
     _add_partition(producers, required=True)
     abort = actions.add_parser(
         "abort", help="abort a hanging transaction (requires administrative privileges)"
     )
     _add_partition(abort, required=True)
-    abort.add_argument("--start-offset", type=int, help="start offset of the transaction to abort")
+    abort.add_argument("--start-offset", type=LONG, help="start offset of the transaction to abort")
     for name in ("producer-id", "producer-epoch", "coordinator-epoch"):
-        abort.add_argument(f"--{name}", type=int, help=f"{name.replace('-', ' ')} (brokers older than 3.0)")
+        abort.add_argument(
+            f"--{name}", type=INTEGER, help=f"{name.replace('-', ' ')} (brokers older than 3.0)"
+        )
     hanging = actions.add_parser("find-hanging", help="find hanging transactions")
-    hanging.add_argument("--broker-id", type=int, help="broker id to search for hanging transactions")
-    hanging.add_argument("--max-transaction-timeout", type=int, default=15, help="in minutes; 15 by default")
+    hanging.add_argument("--broker-id", type=INTEGER, help="broker id to search for hanging transactions")
+    hanging.add_argument(
+        "--max-transaction-timeout", type=INTEGER, default=15, help="in minutes; 15 by default"
+    )
     _add_partition(hanging, required=False)
     force = actions.add_parser(_FORCE, help="force abort an ongoing transaction on transactionalId")
     force.add_argument("--transactionalId", dest="transactional_id", required=True, help="transactional id")
@@ -92,7 +96,7 @@ def arguments() -> PlainArguments:
 
 def _add_partition(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--topic", required=required, help="topic name")
-    parser.add_argument("--partition", type=int, required=required, help="partition number")
+    parser.add_argument("--partition", type=INTEGER, required=required, help="partition number")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -121,6 +125,7 @@ class TransactionsCommand:
     def __init__(self, cluster: Cluster, options: argparse.Namespace) -> None:
         self._cluster = cluster
         self._options = options
+        self._asked: int | None = None  # the broker that was asked last
 
     async def run(self) -> None:
         actions = {
@@ -143,6 +148,11 @@ class TransactionsCommand:
                     for each in found
                 ]
         except ApiError as error:
+            if not error.code.retriable:
+                error = ApiError(
+                    error.code,
+                    f"ListTransactions request sent to broker {self._asked} failed with an unexpected exception",
+                )
             raise _Failed("Failed to list transactions", error) from None
         print(table(("TransactionalId", "Coordinator", "ProducerId", "TransactionState"), rows))
 
@@ -165,6 +175,7 @@ class TransactionsCommand:
             async def attempt(
                 node_id: int = node_id, request: ListTransactionsRequest = request
             ) -> ListTransactionsResponse:
+                self._asked = node_id
                 response = await self._cluster.once(node_id, request, ListTransactionsResponse)
                 if response.error_code:
                     raise ApiError(ErrorCode(response.error_code))
