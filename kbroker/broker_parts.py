@@ -387,12 +387,7 @@ class BrokerParts:
                 finalized_features=lambda: (self.image().revision, self.image().features),
                 identity=lambda: (self.image().cluster_id, config.node_id),
             ),
-            MetadataHandlers(
-                node_id=config.node_id,
-                current_image=self.image,
-                topic_creator=controller,
-                settings=config,
-            ),
+            MetadataHandlers(current_image=self.image, topic_creator=controller, settings=config),
             FeatureHandlers(features=controller),
             AclHandlers(),
             TopicHandlers(controller=controller, current_image=self.image, settings=config),
