@@ -56,6 +56,9 @@ class Case:
     client_version: str
     feature: str
     without: Mapping[str, str]
+    command: str = ""
+    command_lines: int = 0
+    command_lines_differing: int = 0
 
     @classmethod
     def of(cls, node_id: str, entry: Mapping[str, Any]) -> Case:
@@ -68,6 +71,9 @@ class Case:
             entry.get("client_version", ""),
             entry.get("feature", ""),
             entry.get("without", {}),
+            entry.get("command", ""),
+            entry.get("command_lines", 0),
+            entry.get("command_lines_differing", 0),
         )
 
     @property
@@ -102,6 +108,7 @@ def document(results: Mapping[str, Mapping[str, Any]]) -> str:
             *tables,
             *_notes(notes),
             *_suite_table(cases, targets),
+            *_command_table(cases),
             *_listed("Known differences", _known(cases)),
             *_listed("Failed in this run", _failed(cases)),
         ]
@@ -201,6 +208,25 @@ def _suite_table(cases: Iterable[Case], targets: Iterable[str]) -> Iterator[str]
                     name,
                     (TITLES.get(target, target), *(f"{found[outcome]:,}" for outcome in _OUTCOMES)),
                 )
+    yield ""
+
+
+def _command_table(cases: Iterable[Case]) -> Iterator[str]:
+    """For each command how many command lines were compared, on all brokers together."""
+    ran, differing = Counter[str](), Counter[str]()
+    for case in cases:
+        if case.command and case.outcome != SKIPPED:
+            ran[case.command] += case.command_lines
+            differing[case.command] += case.command_lines_differing
+    if not ran:
+        return
+    yield "## Commands beside Apache Kafka's"
+    yield ""
+    yield _row("command", ("command lines run", "equal", "different"))
+    yield _row("---", ("---" for _ in range(3)))
+    for command in sorted(ran):
+        counts = ran[command], ran[command] - differing[command], differing[command]
+        yield _row(f"`{command}`", (f"{count:,}" for count in counts))
     yield ""
 
 

@@ -94,7 +94,7 @@ RULES = (
     Rule(_ORDER, SortedBy(), cases=("kafka-consumer-groups: all of them*",), streams=(STDOUT,)),
     Rule(
         _ORDER,
-        SortedBy(r"(\S+ +\S+ +\d+ +-?\d+|(?:\S+,)+\d+,\d+|Warn: Partition .*)"),
+        SortedBy(r"(\S+ +\S+ +\d+ +-?\d+|[^ ].*,\d+,\d+|Warn: Partition .*)"),
         cases=("kafka-consumer-groups: reset*",),
         streams=(STDOUT,),
     ),

@@ -59,7 +59,7 @@ def stages(
     yield get
     for stage in made.values():
         if stage.broker is not None:
-            stage.broker.kept.close()
+            stage.broker.close()
 
 
 @pytest.fixture

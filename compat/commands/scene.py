@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import pytest
 import trio
-from confluent_kafka import TopicCollection
+from confluent_kafka import Consumer, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from kbroker.tools.session import Connected
@@ -33,15 +32,21 @@ class Broker:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self.bootstrap_servers = bootstrap_servers
-        self.kept = ExitStack()
         self.admin = AdminClient({"bootstrap.servers": bootstrap_servers, "client.id": "arranger"})
         metadata = self.admin.list_topics(timeout=30)
         self.node_id = min(metadata.brokers)
-        self._kept: list[object] = []
+        self._kept: list[Consumer | Producer] = []
 
-    def keep(self, client: object) -> None:
-        """A client that stays as it is until the session ends."""
+    def keep(self, client: Consumer | Producer) -> None:
+        """A client that stays as it is until the session ends: a member, a transaction that nobody ends."""
         self._kept.append(client)
+
+    def close(self) -> None:
+        """Let go of all that was kept."""
+        for client in self._kept:
+            if isinstance(client, Consumer):
+                client.close()
+        self._kept.clear()
 
 
 class Scene:

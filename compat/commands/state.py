@@ -97,7 +97,7 @@ def join(scene: Scene, group: str, topic: str, client_ids: Sequence[str]) -> Non
                 "partition.assignment.strategy": "range",
             }
         )
-        scene.broker.kept.callback(member.close)
+        scene.broker.keep(member)
         member.subscribe([scene.name(topic)])
         members.append(member)
         deadline = time.monotonic() + DEADLINE_S

@@ -91,6 +91,22 @@ def test_every_suite_is_counted_by_broker_and_its_known_differences_are_told() -
     assert "- `compat/wire/test_wire.py::test[4]`: E assert 1 == 2" in text
 
 
+def test_command_lines_are_counted_by_command() -> None:
+    of_topics = {"command": "kafka-topics", "command_lines": 4}
+    text = document(
+        {
+            "compat/commands/test_commands.py::test[1]": {**entry(), **of_topics},
+            "compat/commands/test_commands.py::test[2]": {
+                **entry(KNOWN, reason="a text"),
+                **of_topics,
+                "command_lines_differing": 1,
+            },
+            "compat/commands/test_commands.py::test[3]": entry(),
+        }
+    )
+    assert cells(text, "`kafka-topics`") == ["8", "7", "1"]
+
+
 def test_the_order_in_which_cases_ran_and_how_long_changes_nothing() -> None:
     results = {f"{GZIP}[{number}]": of_client("gzip", client=f"client {number}") for number in range(3)}
     backwards = {name: {**results[name], "duration_s": 9.0} for name in reversed(results)}

@@ -196,6 +196,11 @@ CASES.change(
     given=records,
     after=_GROUP,
 )
+CASES.read(
+    "no offset to begin with",
+    "--topic {letters} --group {nobody} --command-property auto.offset.reset=none --timeout-ms 5000",
+    given=records,
+)
 CASES.change(
     "a group by property",
     "--topic {letters} --command-property group.id={group} --from-beginning --max-messages 6",

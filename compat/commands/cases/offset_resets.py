@@ -100,6 +100,7 @@ CASES.read(
     "reset: exported",
     _IDLE + "--topic {letters} --to-earliest --export",
     "--reset-offsets --group {idle} --group {absent} --topic {letters} --to-earliest --export",
+    "--reset-offsets --group {idle} --group 'a b' --group a-b --topic {letters} --to-earliest --export",
     given=groups,
 )
 CASES.read(
