@@ -270,8 +270,8 @@ class Dump:
             if record.offset != previous + 1:
                 self.findings.gaps.setdefault(str(path.absolute()), {})[previous] = record.offset
             previous = record.offset
-            line = "" if self._options.skip_record_metadata else record_line(header, record)
-            print(line, end="")
+            # Before the parsing, which may fail: what there was to tell of the record is told.
+            print("" if self._options.skip_record_metadata else record_line(header, record), end="")
             line = ""
             if self._prints_records and not header.is_control:
                 assert self._parse is not None

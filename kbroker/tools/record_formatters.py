@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final, Protocol
 
 from kbroker.tools.failures import CommandError
@@ -100,33 +100,32 @@ class DefaultFormatter:
         self._headers_deserializer = _deserializer(properties, "headers.deserializer")
 
     def format(self, batch: FetchedBatch, record: Record) -> bytes:
-        columns: list[Callable[[], bytes]] = []
+        pieces: list[bytes] = []
+        try:
+            for column in self._columns(batch, record):
+                pieces += (column, self._key_separator)
+        except CommandError as error:
+            raise UnreadableRecordError(str(error), b"".join(pieces)) from None
+        return b"".join((*pieces[:-1], self._line_separator)) if pieces else b""
+
+    def _columns(self, batch: FetchedBatch, record: Record) -> Iterator[bytes]:
+        """Those that are asked for; CommandError at the first one that its deserializer does not take."""
         if self._timestamp:
-            columns.append(lambda: _timestamp(batch, record))
+            yield _timestamp(batch, record)
         if self._partition:
-            columns.append(lambda: b"Partition:%d" % batch.partition[1])
+            yield b"Partition:%d" % batch.partition[1]
         if self._offset:
-            columns.append(lambda: b"Offset:%d" % record.offset)
+            yield b"Offset:%d" % record.offset
         if self._delivery:
-            columns.append(lambda: b"Delivery:NOT_PRESENT")
+            yield b"Delivery:NOT_PRESENT"
         if self._epoch:
-            columns.append(
-                lambda: b"Epoch:NOT_PRESENT"
-            )  # Kafka's command does not pass it on to its formatter
+            yield b"Epoch:NOT_PRESENT"  # Kafka's command does not pass it on to its formatter
         if self._headers:
-            columns.append(lambda: self._headers_text(record))
+            yield self._headers_text(record)
         if self._key:
-            columns.append(lambda: self._text(record.key, self._key_deserializer))
+            yield self._text(record.key, self._key_deserializer)
         if self._value:
-            columns.append(lambda: self._text(record.value, self._value_deserializer))
-        written = b""
-        for number, column in enumerate(columns, 1):
-            try:
-                written += column()
-            except CommandError as error:
-                raise UnreadableRecordError(str(error), written) from None
-            written += self._line_separator if number == len(columns) else self._key_separator
-        return written
+            yield self._text(record.value, self._value_deserializer)
 
     def _headers_text(self, record: Record) -> bytes:
         if not record.headers:
