@@ -68,6 +68,10 @@ async def fill(cluster: Cluster, topic: str, values: int, partitions: int = 2) -
             )
 
 
+UNTIL_THE_END = ("--timeout-ms", "3000")
+"""All there is, and no more: as long as a record may take to come beside other load."""
+
+
 async def consume(broker: BrokerProcess, *flags: str) -> tuple[str, int]:
     """What the command prints with these flags, and how many records it counts."""
     parser = console_consumer.arguments()
@@ -194,7 +198,7 @@ async def test_a_group_goes_on_where_it_stopped(broker: BrokerProcess) -> None:
         first, _ = await consume(broker, *group, "--max-messages", "7")
         committed = await ConsumerGroups(cluster).committed("g1")
         assert sum(each.offset for each in committed.values()) == 7
-        second, count = await consume(broker, *group, "--timeout-ms", "500")
+        second, count = await consume(broker, *group, "--max-messages", "3")
         assert count == 3
         assert sorted((first + second).split()) == [str(number) for number in range(10)]
         assert (await ConsumerGroups(cluster).describe("g1")).state == "Empty"
@@ -226,7 +230,7 @@ async def test_only_what_is_committed(broker: BrokerProcess) -> None:
                 await next_producer.init_transactions()  # fences the first, whose transaction is aborted
                 await next_producer.send("transactional", None, b"also committed", partition=0)
                 await next_producer.commit()
-    at = ["--topic", "transactional", "--partition", "0", "--from-beginning", "--timeout-ms", "500"]
+    at = ["--topic", "transactional", "--partition", "0", "--from-beginning", *UNTIL_THE_END]
     assert (await consume(broker, *at, "--isolation-level", "read_committed"))[
         0
     ] == "committed\nalso committed\n"
@@ -262,7 +266,7 @@ async def test_topics_by_pattern(broker: BrokerProcess) -> None:
         await fill(cluster, "pattern-a", 2)
         await fill(cluster, "pattern-b", 2)
         await fill(cluster, "other-pattern-c", 2)
-    text, count = await consume(broker, "--include", "pattern-.*", "--from-beginning", "--timeout-ms", "800")
+    text, count = await consume(broker, "--include", "pattern-.*", "--from-beginning", *UNTIL_THE_END)
     assert (sorted(text.split()), count) == (["0", "0", "1", "1"], 4)
 
 
@@ -270,7 +274,7 @@ async def test_internal_topics_as_json(broker: BrokerProcess) -> None:
     async with connected(broker) as cluster:
         await fill(cluster, "internal", 2, partitions=1)
     await consume(broker, "--topic", "internal", "--group", "json", "--from-beginning", "--max-messages", "2")
-    at = ["--topic", "__consumer_offsets", "--partition", "0", "--from-beginning", "--timeout-ms", "300"]
+    at = ["--topic", "__consumer_offsets", "--partition", "0", "--from-beginning", *UNTIL_THE_END]
     text, _ = await consume(broker, *at, "--formatter", PACKAGE + "OffsetsMessageFormatter")
     start = '{"key":{"type":1,"data":{"group":"json","topic":"internal","partition":0}},"value":{"version":4,"data":{'
     assert start + '"offset":2,"leaderEpoch":0,"metadata":"","commitTimestamp":' in text
