@@ -26,6 +26,8 @@ _PartitionResult = _TopicResult.ReassignablePartitionResponse
 _OngoingTopic = ListPartitionReassignmentsResponse.OngoingTopicReassignment
 _OngoingPartition = _OngoingTopic.OngoingPartitionReassignment
 _TopicPartition = tuple[str, int]
+# To list moves; Apache Kafka does so whatever the request's time says.
+_LEAST_TIME_MS = 1000
 
 
 class MovingPartition(Protocol):
@@ -56,10 +58,10 @@ class Reassignments(Protocol):
         """By (topic, index) None or why not; None for a target takes a move back. ApiError for all of them."""
         ...
 
-    def list_reassignments(
+    async def list_reassignments(
         self, wanted: Sequence[tuple[str, Sequence[int]]] | None
     ) -> Iterable[tuple[NamedTopic, int, MovingPartition]]:
-        """(topic, index, state) of the partitions that move; ``wanted``: (topic, indexes), None for all."""
+        """(topic, index, state) of the partitions that move; ``wanted``: (topic, indexes), None for all. ApiError."""
         ...
 
 
@@ -114,8 +116,14 @@ class ReassignmentHandlers:
             if request.topics is None
             else [(topic.name, topic.partition_indexes) for topic in request.topics]
         )
+        try:
+            moving = await within(
+                max(request.timeout_ms, _LEAST_TIME_MS), lambda: self._controller.list_reassignments(wanted)
+            )
+        except ApiError as error:
+            return ListPartitionReassignmentsResponse(error_code=error.code, error_message=error.message)
         topics: dict[str, _OngoingTopic] = {}
-        for topic, index, state in self._controller.list_reassignments(wanted):
+        for topic, index, state in moving:
             topics.setdefault(topic.name, _OngoingTopic(name=topic.name)).partitions.append(
                 _OngoingPartition(
                     partition_index=index,

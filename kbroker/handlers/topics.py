@@ -50,6 +50,10 @@ class TopicController(Protocol):
         self, topics: Sequence[CreatableTopic], *, validate_only: bool = False
     ) -> list[CreatableTopicResult]: ...
 
+    async def catch_up(self) -> None:
+        """Wait until this broker's image holds whatever was changed, on any broker, before this call."""
+        ...
+
     async def delete_topics(self, topic_ids: Sequence[UUID]) -> dict[UUID, ApiError | None]: ...
 
     async def create_partitions(
@@ -150,9 +154,14 @@ class TopicHandlers:
         if not self._settings.delete_topic_enable:
             code = ErrorCode.INVALID_REQUEST if context.api_version < 3 else ErrorCode.TOPIC_DELETION_DISABLED
             return selection.refuse_all(ApiError(code, "delete.topic.enable is false on this broker."))
-        names = selection.resolve(self._current_image())
+
+        async def delete() -> tuple[dict[UUID, str], dict[UUID, ApiError | None]]:
+            await self._controller.catch_up()
+            names = selection.resolve(self._current_image())
+            return names, await self._controller.delete_topics(list(names))
+
         try:
-            outcome = await within(request.timeout_ms, lambda: self._controller.delete_topics(list(names)))
+            names, outcome = await within(request.timeout_ms, delete)
         except ApiError as error:
             return selection.refuse_all(error)
         return DeleteTopicsResponse(

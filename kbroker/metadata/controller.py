@@ -282,6 +282,7 @@ class Controller(PartitionController):
     ) -> dict[str, ApiError | None]:
         """Let topics grow to ``count`` partitions; the names must differ. None where it was done."""
         outcome: dict[str, ApiError | None] = {}
+        await self.catch_up()
         try:
             check_addition_size(self._metadata.image, {topic.name: topic.count for topic in topics})
         except ApiError as error:

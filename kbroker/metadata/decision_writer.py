@@ -69,36 +69,43 @@ class DecisionWriter:
     ) -> None:
         """Decide and write until every write went through; ``decide`` notes the outcome by itself.
 
+        What is written is guarded by its comparisons. What is not, a refusal or nothing to do, would be the answer of
+        an image that may be behind another broker's: before such an answer stands the image catches up.
+
         Returns when the image holds what was written. ApiError REQUEST_TIMED_OUT if that cannot be done.
         """
         async with self._turn:
             pending = subjects
-            for _ in range(ATTEMPTS_MAX):
+            writes = [] if validate_only else decide(pending)
+            if len(writes) < len(pending):
+                await self.catch_up()
                 writes = decide(pending)
-                if validate_only or not writes:
-                    return
+            if validate_only:
+                return
+            for _ in range(ATTEMPTS_MAX):
                 lost = await self._write(writes)
                 if not lost:
                     return
+                await self.catch_up()
                 pending = [subject for subject in pending if subject in lost]
+                writes = decide(pending)
         raise lost_every_race()
+
+    async def catch_up(self) -> None:
+        """See ``ClusterMetadata.catch_up``. ApiError REQUEST_TIMED_OUT."""
+        await reachable(self._metadata.catch_up())
 
     async def _write(self, writes: Sequence[Write]) -> list[object]:
         """The subjects of the writes that did not happen because something had changed."""
         lost: list[object] = []
-        written_revision = conflict_revision = 0
+        written_revision = 0
         for batch in batches_of(writes):
             result = await reachable(self.transact(batch))
             if result.succeeded:
                 written_revision = result.revision
             else:
-                conflict_revision = result.revision
                 lost.extend(write.subject for write in batch)
         await self._metadata.wait_for(written_revision)
-        if lost:
-            # A store may count revisions that are none of ours: then waiting for them must end by itself.
-            with trio.move_on_after(CATCH_UP_WAIT_S):
-                await self._metadata.wait_for(conflict_revision)
         return lost
 
     async def write_now(self, writes: Sequence[Write]) -> Written:

@@ -146,6 +146,13 @@ class EmbeddedMetadataStore:
         found: KeyRange = await self._query(_select_prefix, prefix)
         return found
 
+    async def barrier(self) -> int:
+        await trio.lowlevel.checkpoint()
+        if self._closed:
+            raise StoreUnavailableError("the metadata store is closed")
+        # Set before the transaction that reached it returns; and every revision has a batch of its own.
+        return self._revision
+
     async def _query(self, function: Callable[..., _T], *arguments: object) -> _T:
         with trio.CancelScope(shield=True):
             async with self._exclusive:

@@ -32,6 +32,7 @@ from kbroker.metadata.store import (
     KeyValue,
     LeaseExpiredError,
     Operation,
+    Put,
     StoreUnavailableError,
     TransactionResult,
     check_operations,
@@ -39,6 +40,9 @@ from kbroker.metadata.store import (
 
 PAGE_KEYS: Final = 256
 """Keys read with one request, so that decoding an answer does not hold up the broker's other tasks."""
+
+BARRIER_KEY: Final = "barrier"
+"""Written by whoever wants to know that he has seen everything that came before; says nothing itself."""
 
 _READ_ATTEMPTS: Final = 3
 
@@ -59,6 +63,7 @@ class EtcdMetadataStore:
         """The store of all keys under ``key_prefix``, which no other store's prefix may begin with."""
         self._gateway = gateway
         self._keys = KeySpace(key_prefix)
+        self._barrier_request = self._keys.transaction_request([], [Put(BARRIER_KEY, b"")])
         self._page_keys = page_keys
         self._watch_renewal_s = watch_renewal_s
 
@@ -127,6 +132,11 @@ class EtcdMetadataStore:
             if error.is_lease_gone:
                 raise LeaseExpiredError("a lease of the transaction is gone") from error
             raise
+
+    async def barrier(self) -> int:
+        """Writes a key: etcd may serve others as well, so its own revision may be one that this watch never reaches."""
+        answer = await self._gateway.call("/v3/kv/txn", self._barrier_request, repeatable=True)
+        return transaction_result(answer).revision
 
     # Watching
 

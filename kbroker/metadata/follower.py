@@ -72,6 +72,10 @@ class ClusterMetadata:
             await self._advanced.wait()
         return self._image
 
+    async def catch_up(self) -> ClusterImage:
+        """Wait until the image holds all that anybody had changed before this call. StoreUnavailableError."""
+        return await self.wait_for(await self._store.barrier())
+
     async def wait_for_newer(self, image: ClusterImage) -> ClusterImage:
         """Wait until ``newest`` is another image than this one."""
         while self._newest is image:

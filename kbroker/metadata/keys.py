@@ -15,6 +15,7 @@
                                     "recovering": true, only if it is}
     deleted-topics/<topic id>      {"version", "name", "node_ids"}
     configs/<type>/<name>          {"version", "entries": {name: value}}
+    barrier                        nothing; see etcd.py
     kafka-import                   {"version", "log": {segment: bytes}}   see kraft_import.py
     kafka-import-begun             a mark, only while an import is under way
 

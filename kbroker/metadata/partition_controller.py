@@ -224,6 +224,13 @@ class PartitionController:
 
     # What administrators ask for
 
+    async def catch_up(self) -> None:
+        """Wait until this broker's image holds whatever any broker had changed before this call.
+
+        So an administrator who asks one broker after another finds what he did. ApiError REQUEST_TIMED_OUT.
+        """
+        await self._writer.catch_up()
+
     async def elect_leaders(
         self, election_type: int, partitions: Sequence[TopicPartition] | None
     ) -> dict[TopicPartition, ApiError | None]:
@@ -242,6 +249,7 @@ class PartitionController:
 
         wanted = partitions
         if wanted is None:
+            await self.catch_up()
             wanted = [
                 (topic.name, index)
                 for topic in self._metadata.newest.topics.values()
@@ -288,10 +296,11 @@ class PartitionController:
             {partition: changing(target) for partition, target in targets.items()}, "reassignment"
         )
 
-    def list_reassignments(
+    async def list_reassignments(
         self, wanted: Sequence[tuple[str, Sequence[int]]] | None
     ) -> Iterator[tuple[TopicImage, int, PartitionState]]:
         """The reassignments under way, of all partitions or of the (topic name, indexes) given."""
+        await self.catch_up()
         return reassignments(self._metadata.image, wanted)
 
     async def _change_partitions(
@@ -323,6 +332,7 @@ class PartitionController:
         topics from waiting for it. One that is alive loses its registration, and with it leadership and its place
         in the in-sync sets, and registers anew when it finds out. Its replicas stay assigned to it, as in Kafka.
         """
+        await self.catch_up()
         image = self._metadata.newest
         is_known = (
             node_id in image.brokers

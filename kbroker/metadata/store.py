@@ -183,6 +183,14 @@ class MetadataStore(Protocol):
         """
         ...
 
+    async def barrier(self) -> int:
+        """A revision that a watch of everything reaches, and none before it is missing what was changed until now.
+
+        Who has seen that revision has seen every change, anybody's, whose transaction had returned before this was
+        called: a linearizable read. It may take a write.
+        """
+        ...
+
     def watch(self, prefix: str, from_revision: int) -> Watch:
         """Changes under ``prefix`` made at ``from_revision`` and later."""
         ...

@@ -405,6 +405,35 @@ async def test_watches_are_independent_and_see_every_change_in_order(store: Meta
         assert mine == [f"k/{writer}/{number}" for number in range(10)]
 
 
+async def test_barrier_is_reached_by_a_watch_after_all_that_came_before(store: MetadataStore) -> None:
+    start = await put(store, "before")
+    await store.range("")
+    lease_id = await store.grant_lease(
+        60
+    )  # etcd, and the other users of one, may count what no watch is told of
+    await put(store, "leased", lease_id=lease_id)
+    await store.revoke_lease(lease_id)
+    last = await put(store, "last")
+    assert not (await store.transact([Compare("last", 0)], [Put("never", b"")])).succeeded
+    barrier = await store.barrier()
+    assert barrier >= last
+    seen: list[WatchBatch] = []
+    with trio.fail_after(5):
+        async with store.watch("", start) as watch:
+            while not seen or seen[-1].revision < barrier:
+                seen.append(await watch.__anext__())
+    changed = [event.key for batch in seen for event in batch.events]
+    assert changed[:4] == ["before", "leased", "leased", "last"]
+
+
+async def test_barrier_of_an_unchanged_store_is_reached_at_once(store: MetadataStore) -> None:
+    last = await put(store, "last")
+    first, second = await store.barrier(), await store.barrier()
+    assert last <= first <= second
+    batches = await next_batches(store, "", last, 1)
+    assert batches[0].revision == last
+
+
 # Leases
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -26,7 +26,7 @@ from tests.kbroker.metadata.cluster import (
     new_topic,
     running_cluster,
 )
-from wire.errors import ErrorCode
+from wire.errors import ApiError, ErrorCode
 from wire.messages.broker_lifecycle import UnregisterBrokerRequest
 from wire.messages.quorum import DescribeQuorumRequest
 from wire.messages.reassignments import (
@@ -202,6 +202,19 @@ async def test_move_without_any_time(cluster: Cluster) -> None:
     response = await send(handlers.alter_partition_reassignments, request, 1)
     assert response.error_code == ErrorCode.REQUEST_TIMED_OUT
     assert moves(response) == [("t", 0, "REQUEST_TIMED_OUT")]
+
+
+async def test_moves_cannot_be_listed_without_the_store(cluster: Cluster) -> None:
+    class Unreachable:
+        async def list_reassignments(self, wanted: object) -> NoReturn:
+            raise ApiError(ErrorCode.REQUEST_TIMED_OUT, "no store")
+
+    handlers = ReassignmentHandlers(controller=Unreachable())  # type: ignore[arg-type]
+    response = await send(
+        handlers.list_partition_reassignments, ListPartitionReassignmentsRequest(topics=None), 0
+    )
+    assert (response.error_code, response.error_message) == (ErrorCode.REQUEST_TIMED_OUT, "no store")
+    assert response.topics == []
 
 
 # AlterPartition

@@ -545,7 +545,7 @@ async def test_reassigning_and_taking_back() -> None:
             ("t", 3): ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
             ("u", 0): ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
         }
-        ((topic, index, state),) = cluster.controller.list_reassignments(None)
+        ((topic, index, state),) = await cluster.controller.list_reassignments(None)
         assert (topic.name, index, state.replicas, state.adding_replicas, state.removing_replicas) == (
             "t",
             0,
@@ -554,7 +554,7 @@ async def test_reassigning_and_taking_back() -> None:
             (1,),
         )
         assert await cluster.controller.alter_reassignments({("t", 0): None}) == {("t", 0): None}
-        assert list(cluster.controller.list_reassignments(None)) == []
+        assert list(await cluster.controller.list_reassignments(None)) == []
         state = cluster.image.topics["t"].partitions[0]
         assert (state.replicas, state.leader, state.leader_epoch) == ((2, 1), 1, 1)
         refused = await cluster.controller.alter_reassignments(

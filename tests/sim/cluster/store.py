@@ -230,6 +230,9 @@ class SimulatedStore:
     ) -> TransactionResult:
         return await self._ask("transact", lambda: self.server.transact(compares, operations))
 
+    async def barrier(self) -> int:
+        return await self._ask("barrier", lambda: self.server.revision)
+
     def watch(self, prefix: str, from_revision: int) -> SimulatedWatch:
         return SimulatedWatch(self, prefix, from_revision)
 
