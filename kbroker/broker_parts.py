@@ -387,7 +387,12 @@ class BrokerParts:
                 finalized_features=lambda: (self.image().revision, self.image().features),
                 identity=lambda: (self.image().cluster_id, config.node_id),
             ),
-            MetadataHandlers(current_image=self.image, topic_creator=controller, settings=config),
+            MetadataHandlers(
+                node_id=config.node_id,
+                current_image=self.image,
+                topic_creator=controller,
+                settings=config,
+            ),
             FeatureHandlers(features=controller),
             AclHandlers(),
             TopicHandlers(controller=controller, current_image=self.image, settings=config),

@@ -33,6 +33,7 @@ from wire.messages.metadata import (
 from wire.schema import ZERO_UUID
 
 NO_LEADER: Final = -1
+_NOBODY: Final = -1
 
 # Bit n stands for the ACL operation with Kafka's id n. Without an authorizer everything that the kind of
 # resource supports is allowed (``AclEntry.supportedOperations``).
@@ -115,9 +116,6 @@ class Cluster(Protocol):
     def cluster_id(self) -> str | None: ...
 
     @property
-    def controller_id(self) -> int: ...
-
-    @property
     def brokers(self) -> Mapping[int, Broker]: ...
 
     @property
@@ -151,10 +149,13 @@ class MetadataHandlers:
     def __init__(
         self,
         *,
+        node_id: int,
         current_image: Callable[[], Cluster],
         topic_creator: TopicCreator,
         settings: MetadataSettings,
     ) -> None:
+        """``node_id`` is this broker's."""
+        self._node_id = node_id
         self._current_image = current_image
         self._topic_creator = topic_creator
         self._settings = settings
@@ -190,7 +191,7 @@ class MetadataHandlers:
                 for broker, host, port in view.alive_brokers()
             ],
             cluster_id=view.image.cluster_id,
-            controller_id=view.image.controller_id,
+            controller_id=view.admin_broker(self._node_id),
             topics=topics + named,
         )
         if request.include_cluster_authorized_operations:
@@ -234,11 +235,10 @@ class MetadataHandlers:
                 view.reachable_brokers() if request.include_fenced_brokers else view.alive_brokers()
             )
         ]
-        controller_id = view.image.controller_id
         response = DescribeClusterResponse(
             error_message=None,
             cluster_id=view.image.cluster_id or "",
-            controller_id=controller_id if any(b.broker_id == controller_id for b in brokers) else -1,
+            controller_id=view.admin_broker(self._node_id),
             brokers=brokers,
         )
         if request.include_cluster_authorized_operations:
@@ -288,6 +288,14 @@ class _View:
 
     def alive_brokers(self) -> list[tuple[Broker, str, int]]:
         return [found for found in self.reachable_brokers() if not found[0].fenced]
+
+    def admin_broker(self, own_id: int) -> int:
+        """Whom to send admin requests to: what clients take for the controller; -1 for nobody.
+
+        Every broker carries them out, and the one that answers is surely there, while the elected controller may have
+        died a moment ago, and clients would wait for it. Kafka names any broker that is alive.
+        """
+        return own_id if own_id in self._alive else min(self._alive, default=_NOBODY)
 
     def topic(
         self, name: str, creation_error: ApiError | None, *, skip_missing: bool

@@ -209,17 +209,6 @@ class ClusterImage(NamedTuple):
             and len(state.replicas) > 1
         )
 
-    @property
-    def controller_id(self) -> int:
-        """The broker to send admin requests to, -1 if there is none.
-
-        The elected controller while it is alive, else the alive broker with the lowest id: every
-        broker carries out admin requests itself, as every broker of a KRaft cluster forwards them.
-        """
-        if self.controller is not None and self.is_active(self.controller.node_id):
-            return self.controller.node_id
-        return min((broker.node_id for broker in self.brokers.values() if not broker.fenced), default=-1)
-
     def partitions_of(self, node_id: int) -> Iterator[tuple[TopicImage, int, PartitionState]]:
         """Every (topic, partition index, state) that has a replica on this broker."""
         for topic in self.topics.values():

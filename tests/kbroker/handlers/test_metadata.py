@@ -62,6 +62,7 @@ async def running_handlers(
         yield Subject(
             cluster,
             MetadataHandlers(
+                node_id=1,
                 current_image=lambda: cluster.image,
                 topic_creator=cluster.controller,
                 settings=cluster.settings,
@@ -80,9 +81,14 @@ class NoCreator:
         raise AssertionError("nothing may be created here")
 
 
-def handlers_on(image: ClusterImage, settings: Settings | None = None) -> MetadataHandlers:
+def handlers_on(
+    image: ClusterImage, settings: Settings | None = None, *, node_id: int = 1
+) -> MetadataHandlers:
     return MetadataHandlers(
-        current_image=lambda: image, topic_creator=NoCreator(), settings=settings or Settings()
+        node_id=node_id,
+        current_image=lambda: image,
+        topic_creator=NoCreator(),
+        settings=settings or Settings(),
     )
 
 
@@ -262,7 +268,9 @@ async def test_creation_that_fails_as_a_whole_does_not_hide_the_rest() -> None:
             raise ApiError(ErrorCode.REQUEST_TIMED_OUT)
 
     image = image_with([broker(1)], PartitionState((1,), (1,), 1))
-    handlers = MetadataHandlers(current_image=lambda: image, topic_creator=Unreachable(), settings=Settings())
+    handlers = MetadataHandlers(
+        node_id=1, current_image=lambda: image, topic_creator=Unreachable(), settings=Settings()
+    )
     response = await send(handlers.metadata, asking_for("a", "new"), 13)
     assert outcome(response) == [("a", "NONE"), ("new", "REQUEST_TIMED_OUT")]
 
@@ -386,12 +394,21 @@ async def test_fenced_brokers_and_operations_are_told_when_asked_for() -> None:
     assert response.cluster_authorized_operations == CLUSTER_OPERATIONS
 
 
-async def test_controller_that_the_client_cannot_reach_is_not_told() -> None:
-    image = image_with([broker(1), broker(2, endpoints=TWO_LISTENERS)])
-    response = await send(
-        handlers_on(image).describe_cluster, DescribeClusterRequest(), 2, listener_name="OUTSIDE"
+@pytest.mark.parametrize(
+    ("node_id", "listener_name", "named"),
+    [(3, "PLAINTEXT", 3), (2, "PLAINTEXT", 2), (4, "PLAINTEXT", 2), (3, "OUTSIDE", 2), (3, "INSIDE", -1)],
+)
+async def test_the_broker_that_answers_carries_out_admin_requests_if_it_can_be_reached(
+    node_id: int, listener_name: str, named: int
+) -> None:
+    """Broker 1 is fenced, 4 is not registered, and only 2 has the OUTSIDE listener."""
+    image = image_with([broker(1, fenced=True), broker(2, endpoints=TWO_LISTENERS), broker(3)])
+    handlers = handlers_on(image, node_id=node_id)
+    described = await send(
+        handlers.describe_cluster, DescribeClusterRequest(), 2, listener_name=listener_name
     )
-    assert ([b.broker_id for b in response.brokers], response.controller_id) == ([2], -1)
+    told = await send(handlers.metadata, asking_for(), 13, listener_name=listener_name)
+    assert (described.controller_id, told.controller_id) == (named, named)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ class Client:
     def __init__(self, members: Members) -> None:
         member = members[1]
         self.handlers = MetadataHandlers(
-            current_image=lambda: member.image, topic_creator=member.controller, settings=members.settings
+            node_id=1,
+            current_image=lambda: member.image,
+            topic_creator=member.controller,
+            settings=members.settings,
         )
 
     async def partition(self) -> Any:

@@ -81,14 +81,6 @@ def test_missing_topic_is_unknown_or_impossible() -> None:
     assert image.missing_topic_error("a b") == ErrorCode.INVALID_TOPIC_EXCEPTION
 
 
-def test_controller_is_the_elected_broker_while_it_is_active_else_the_first_alive() -> None:
-    image = image_of(broker(3), broker(2), broker(1, fenced=True))
-    assert image.controller_id == 2
-    assert image._replace(controller=ControllerRegistration(3, 1)).controller_id == 3
-    assert image._replace(controller=ControllerRegistration(1, 1)).controller_id == 2
-    assert ClusterImage().controller_id == -1
-
-
 def test_brokers_in_controlled_shutdown_are_alive_but_not_active() -> None:
     image = image_of(broker(2), broker(1, in_controlled_shutdown=True), broker(3, fenced=True))
     assert [alive.node_id for alive in image.alive_brokers()] == [1, 2]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.broker_process import BrokerProcess, BrokerStartError, free_port
 from tests.e2e.clients.confluent import ConfluentClient
-from tests.e2e.clients.interface import Message
+from tests.e2e.clients.interface import KafkaFailure, Message
 from tests.etcd_process import MISSING as ETCD_MISSING
 
 pytestmark = [
@@ -110,6 +110,16 @@ class Nodes:
         with CLIENT.admin(self.nodes[node_id].bootstrap_server) as admin:
             admin.create_topic(name, 1, replication_factor=1)
 
+    def create_topic_in_time(self, node_id: int, name: str, *, deadline_s: float = 30.0) -> None:
+        """While the quorum elects a leader a broker answers that it cannot reach it."""
+        deadline = time.monotonic() + deadline_s
+        while True:
+            try:
+                return self.create_topic(node_id, name)
+            except KafkaFailure as failure:
+                if "REQUEST_TIMED_OUT" not in str(failure) or time.monotonic() > deadline:
+                    raise
+
     def topics(self, node_id: int) -> set[str]:
         with CLIENT.admin(self.nodes[node_id].bootstrap_server) as admin:
             return set(admin.list_topics())
@@ -163,6 +173,13 @@ def test_a_lost_disk_is_filled_anew_but_not_two_of_three(nodes: Nodes, tmp_path:
     nodes.wait_until_ready(3)
     assert "this disk is empty" in nodes.nodes[3].stderr
     nodes.create_topic(3, "with-the-new-disk")
+
+    # The new member counts: with it, any two of the three go on.
+    for victim, asked in ((1, 3), (2, 1)):
+        nodes.nodes[victim].kill()
+        nodes.create_topic_in_time(asked, f"without-{victim}")
+        nodes.launch(victim)
+        nodes.wait_until_ready(victim)
 
     lose_disk(1)
     lose_disk(2)
