@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -100,13 +101,11 @@ class RunningBroker:
         self.process = process
 
 
-@pytest.fixture(scope="session")
-def running(
-    request: pytest.FixtureRequest,
-    contestants: Callable[[str], Contestant],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], RunningBroker]]:
-    """The shared broker of each contestant, started when it is first asked for."""
+@contextmanager
+def shared_brokers(request: pytest.FixtureRequest) -> Iterator[Callable[[str], RunningBroker]]:
+    """One broker of each contestant, started when it is first asked for."""
+    contestants: Callable[[str], Contestant] = request.getfixturevalue("contestants")
+    tmp_path_factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
     brokers: dict[str, RunningBroker] = {}
 
     def get(target: str) -> RunningBroker:
@@ -126,6 +125,13 @@ def running(
             ended = not broker.process.running
             broker.process.close()
             assert not ended, f"{broker.target} ended by itself:\n{broker.process.stderr}"
+
+
+@pytest.fixture(scope="session")
+def running(request: pytest.FixtureRequest) -> Iterator[Callable[[str], RunningBroker]]:
+    """The brokers that cases share which look at nothing but what they made."""
+    with shared_brokers(request) as get:
+        yield get
 
 
 @pytest.fixture

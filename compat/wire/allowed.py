@@ -252,6 +252,7 @@ RULES = (
             "DeleteRecordsResponse.topics[].partitions",
             "AddPartitionsToTxnResponse.*.results_by_partition",
             "AlterReplicaLogDirsResponse.results[].partitions",
+            "WriteTxnMarkersResponse.markers[].topics[].partitions",
         ),
         AnyOrder(("partition_index",)),
     ),

@@ -7,9 +7,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from compat.conftest import RunningBroker
+from compat.conftest import RunningBroker, shared_brokers
 from compat.contestants import APACHE_KAFKA, EXTERNAL, KBROKER
 from compat.wire.scene import Side
+
+
+@pytest.fixture(scope="session")
+def running(request: pytest.FixtureRequest) -> Iterator[Callable[[str], RunningBroker]]:
+    """Brokers of their own: some requests ask for everything there is, other suites' topics included."""
+    with shared_brokers(request) as get:
+        yield get
 
 
 @pytest.fixture(scope="session")
