@@ -116,6 +116,10 @@ class BrokerAttributes:
     kbroker_etcd_tls_ca_file: str | None
     kbroker_etcd_tls_certificate_file: str | None
     kbroker_etcd_tls_key_file: str | None
+    quota_window_num: int
+    quota_window_size_seconds: int
+    controller_quota_window_num: int
+    controller_quota_window_size_seconds: int
     leader_replication_throttled_rate: int | None
     follower_replication_throttled_rate: int | None
     replication_quota_window_num: int

@@ -22,3 +22,6 @@ DESCRIBED_CONFIGS_PER_REQUEST_MAX = 400_000
 
 CLIENT_METRICS_INTERVAL_MS_MIN = 100
 CLIENT_METRICS_INTERVAL_MS_MAX = 3_600_000
+
+# Users, clients and addresses whose use of one quota is remembered; beyond, the one seen least recently is forgotten.
+MEASURED_CLIENTS_MAX = 10_000

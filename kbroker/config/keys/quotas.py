@@ -12,6 +12,7 @@ KEYS = (
         "Samples kept for client quotas.",
         at_least(1),
         importance=LOW,
+        acted_on=True,
     ),
     int32(
         "quota.window.size.seconds",
@@ -19,6 +20,7 @@ KEYS = (
         "Length of one sample for client quotas.",
         at_least(1),
         importance=LOW,
+        acted_on=True,
     ),
     int32(
         "replication.quota.window.num",
@@ -84,6 +86,7 @@ KEYS = (
         "Samples kept for quotas on topic creation and deletion.",
         at_least(1),
         importance=LOW,
+        acted_on=True,
     ),
     int32(
         "controller.quota.window.size.seconds",
@@ -91,6 +94,7 @@ KEYS = (
         "Length of one sample for quotas on topic creation and deletion.",
         at_least(1),
         importance=LOW,
+        acted_on=True,
     ),
     java_class(
         "client.quota.callback.class",
