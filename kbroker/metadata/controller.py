@@ -30,6 +30,7 @@ from kbroker.metadata.feature_decisions import FeatureChange, decide_features
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.image import ClusterImage, ConfigResource, PartitionState
 from kbroker.metadata.partition_controller import PartitionController, PartitionSettings
+from kbroker.metadata.quota_decisions import decide_quotas, settled_changes
 from kbroker.metadata.store import (
     ABSENT,
     Compare,
@@ -51,6 +52,7 @@ from kbroker.metadata.topic_decisions import (
     decide_more_partitions,
     decide_partitions,
 )
+from kbroker.quotas.entities import ClientQuotaEntity, QuotaChange
 from wire.errors import ApiError, ErrorCode
 from wire.messages.topics import CreatePartitionsRequest, CreateTopicsResponse
 
@@ -58,6 +60,9 @@ logger = logging.getLogger(__name__)
 
 PRODUCER_ID_BLOCK_SIZE: Final = 1000
 _PRODUCER_ID_MAX: Final = 2**63 - 1
+
+Charge = Callable[[int], None]
+"""Counts partitions that are about to be created or deleted; ApiError THROTTLING_QUOTA_EXCEEDED: not now."""
 
 CreatableTopicResult = CreateTopicsResponse.CreatableTopicResult
 CreatePartitionsTopic = CreatePartitionsRequest.CreatePartitionsTopic
@@ -118,9 +123,14 @@ class Controller(PartitionController):
     # Topics
 
     async def create_topics(
-        self, topics: Sequence[CreatableTopic], *, validate_only: bool = False
+        self,
+        topics: Sequence[CreatableTopic],
+        *,
+        validate_only: bool = False,
+        charge: Charge | None = None,
     ) -> list[CreatableTopicResult]:
         """One result for each topic, in their order; the names must differ from one another."""
+        charges = _Charges(charge)
         results: dict[str, CreatableTopicResult] = {}
         try:
             check_request_size(topics, self._settings.num_partitions)
@@ -128,12 +138,14 @@ class Controller(PartitionController):
             return [_failed_topic(topic.name, error) for topic in topics]
 
         def decide(pending: Sequence[CreatableTopic]) -> list[Write]:
-            return self._decide_topics(pending, results)
+            return self._decide_topics(pending, results, charges)
 
         await self._writer.carry_out(topics, decide, validate_only=validate_only)
         return [results[topic.name] for topic in topics]
 
-    async def auto_create_topics(self, names: Iterable[str]) -> dict[str, ApiError | None]:
+    async def auto_create_topics(
+        self, names: Iterable[str], charge: Charge | None = None
+    ) -> dict[str, ApiError | None]:
         """Make topics that somebody wants to use; None for those that exist now, whoever made them.
 
         Internal topics are made as their own configs say, all others with the defaults.
@@ -144,7 +156,8 @@ class Controller(PartitionController):
             outcome[CLUSTER_METADATA_TOPIC] = ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
             wanted.remove(CLUSTER_METADATA_TOPIC)
         missing = [name for name in wanted if name not in self._metadata.image.topics]
-        for result in await self.create_topics([self._topic_by_default(name) for name in missing]):
+        topics = [self._topic_by_default(name) for name in missing]
+        for result in await self.create_topics(topics, charge=charge):
             if result.error_code not in (ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS):
                 outcome[result.name] = ApiError(ErrorCode(result.error_code), result.error_message)
         return outcome
@@ -179,21 +192,24 @@ class Controller(PartitionController):
         return available
 
     def _decide_topics(
-        self, topics: Sequence[CreatableTopic], results: dict[str, CreatableTopicResult]
+        self,
+        topics: Sequence[CreatableTopic],
+        results: dict[str, CreatableTopicResult],
+        charges: _Charges,
     ) -> list[Write]:
         image = self._metadata.image
         writes: list[Write] = []
         claimed: dict[str, str] = {}
         for topic in topics:
             try:
-                write, results[topic.name] = self._decide_topic(image, topic, claimed)
+                write, results[topic.name] = self._decide_topic(image, topic, claimed, charges)
                 writes.append(write)
             except ApiError as error:
                 results[topic.name] = _failed_topic(topic.name, error)
         return writes
 
     def _decide_topic(
-        self, image: ClusterImage, topic: CreatableTopic, claimed: dict[str, str]
+        self, image: ClusterImage, topic: CreatableTopic, claimed: dict[str, str], charges: _Charges
     ) -> tuple[Write, CreatableTopicResult]:
         check_new_topic_name(image, topic.name)
         other = claimed.get(collision_key(topic.name))
@@ -210,6 +226,7 @@ class Controller(PartitionController):
             default_replication_factor=self._settings.default_replication_factor,
             random=self._random,
         )
+        charges.charge(topic.name, len(births))
         claimed[collision_key(topic.name)] = topic.name
         topic_id = self._uuid4()
         key = keys.topic_key(topic.name)
@@ -248,12 +265,15 @@ class Controller(PartitionController):
             ],
         )
 
-    async def delete_topics(self, topic_ids: Sequence[UUID]) -> dict[UUID, ApiError | None]:
+    async def delete_topics(
+        self, topic_ids: Sequence[UUID], *, charge: Charge | None = None
+    ) -> dict[UUID, ApiError | None]:
         """None for each topic that is gone now; UNKNOWN_TOPIC_ID for ids of no topic.
 
         Its logs are removed by the brokers that have some; ``deletion_done`` is how they say that they have not.
         """
         outcome: dict[UUID, ApiError | None] = {}
+        charges = _Charges(charge)
 
         def decide(pending: Sequence[UUID]) -> list[Write]:
             writes = []
@@ -261,6 +281,11 @@ class Controller(PartitionController):
                 topic = self._metadata.image.topic_by_id(topic_id)
                 if topic is None:
                     outcome[topic_id] = ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
+                    continue
+                try:
+                    charges.charge(topic_id, len(topic.partitions))
+                except ApiError as error:
+                    outcome[topic_id] = error
                     continue
                 outcome[topic_id] = None
                 key = keys.topic_key(topic.name)
@@ -278,10 +303,15 @@ class Controller(PartitionController):
         return outcome
 
     async def create_partitions(
-        self, topics: Sequence[CreatePartitionsTopic], *, validate_only: bool = False
+        self,
+        topics: Sequence[CreatePartitionsTopic],
+        *,
+        validate_only: bool = False,
+        charge: Charge | None = None,
     ) -> dict[str, ApiError | None]:
         """Let topics grow to ``count`` partitions; the names must differ. None where it was done."""
         outcome: dict[str, ApiError | None] = {}
+        charges = _Charges(charge)
         await self.catch_up()
         try:
             check_addition_size(self._metadata.image, {topic.name: topic.count for topic in topics})
@@ -292,7 +322,7 @@ class Controller(PartitionController):
             writes = []
             for topic in pending:
                 try:
-                    writes.append(self._decide_growth(topic))
+                    writes.append(self._decide_growth(topic, charges))
                     outcome[topic.name] = None
                 except ApiError as error:
                     outcome[topic.name] = error
@@ -301,7 +331,7 @@ class Controller(PartitionController):
         await self._writer.carry_out(topics, decide, validate_only=validate_only)
         return outcome
 
-    def _decide_growth(self, request: CreatePartitionsTopic) -> Write:
+    def _decide_growth(self, request: CreatePartitionsTopic, charges: _Charges) -> Write:
         assignments = request.assignments
         topic, births = decide_more_partitions(
             self._metadata.image,
@@ -310,6 +340,7 @@ class Controller(PartitionController):
             None if assignments is None else [assignment.broker_ids for assignment in assignments],
             self._random,
         )
+        charges.charge(topic.name, len(births))
         key = keys.topic_key(topic.name)
         value = keys.encode_topic(topic.name, topic.topic_id, births_of(topic) + births)
         return Write(request, (Compare(key, topic.revision),), (Put(key, value),))
@@ -384,6 +415,36 @@ class Controller(PartitionController):
         operation: Operation = Put(key, keys.encode_config(entries)) if entries else Delete(key)
         return Write(resource, tuple(compares), (operation,))
 
+    # Client quotas
+
+    async def alter_client_quotas(
+        self, changes: Sequence[QuotaChange], *, validate_only: bool = False
+    ) -> dict[ClientQuotaEntity, ApiError | None]:
+        """Set quotas of entities and take them away; each entity by itself."""
+        wanted, refused = settled_changes(changes)
+        outcome: dict[ClientQuotaEntity, ApiError | None] = {}
+
+        def decide(pending: Sequence[ClientQuotaEntity]) -> list[Write]:
+            image = self._metadata.image
+            writes = []
+            for entity in pending:
+                current = image.client_quotas.get(entity, {})
+                try:
+                    quotas = decide_quotas(entity, current, wanted[entity])
+                except ApiError as error:
+                    outcome[entity] = error
+                    continue
+                outcome[entity] = None
+                if quotas != current:
+                    key = keys.client_quotas_key(entity)
+                    compare = Compare(key, image.client_quota_revisions.get(entity, ABSENT))
+                    put_or_delete = Put(key, keys.encode_client_quotas(quotas)) if quotas else Delete(key)
+                    writes.append(Write(entity, (compare,), (put_or_delete,)))
+            return writes
+
+        await self._writer.carry_out(list(wanted), decide, validate_only=validate_only)
+        return {entity: refused.get(entity, outcome.get(entity)) for entity, _ in changes}
+
     # Features
 
     async def update_features(
@@ -431,3 +492,25 @@ class Controller(PartitionController):
 
 def _failed_topic(name: str, error: ApiError) -> CreatableTopicResult:
     return CreatableTopicResult(name=name, error_code=error.code, error_message=error.message)
+
+
+class _Charges:
+    """Charges each subject of a request once, however often it is decided about."""
+
+    def __init__(self, charge: Charge | None) -> None:
+        self._charge = charge
+        self._refusals: dict[object, ApiError | None] = {}
+
+    def charge(self, subject: object, partitions: int) -> None:
+        """ApiError THROTTLING_QUOTA_EXCEEDED, again each time."""
+        if self._charge is None:
+            return
+        if subject not in self._refusals:
+            self._refusals[subject] = None
+            try:
+                self._charge(partitions)
+            except ApiError as error:
+                self._refusals[subject] = error
+        refusal = self._refusals[subject]
+        if refusal is not None:
+            raise refusal

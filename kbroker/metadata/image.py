@@ -17,6 +17,7 @@ from uuid import UUID
 
 from kbroker.config.resources import ConfigResourceType
 from kbroker.config.topic_names import collision_key, is_internal_topic, is_valid_topic_name
+from kbroker.quotas.entities import ClientQuotaEntity, ClientQuotas
 from wire.errors import ErrorCode
 
 NO_LEADER = -1
@@ -145,6 +146,8 @@ class ClusterImage(NamedTuple):
     topics_by_collision_key: Mapping[str, TopicImage] = _NOTHING
     configs: Mapping[ConfigResource, Mapping[str, str]] = _NOTHING
     config_revisions: Mapping[ConfigResource, int] = _NOTHING
+    client_quotas: ClientQuotas = _NOTHING
+    client_quota_revisions: Mapping[ClientQuotaEntity, int] = _NOTHING
     features: Mapping[str, int] = _NOTHING
     deleted_topics: Mapping[UUID, DeletedTopic] = _NOTHING
 
@@ -233,6 +236,7 @@ class ImageDelta(NamedTuple):
     configs_changed: tuple[ConfigResource, ...] = ()
     brokers_changed: tuple[int, ...] = ()
     controller_changed: bool = False
+    client_quotas_changed: bool = False
     features_changed: bool = False
     deletions_changed: bool = False
 

@@ -23,6 +23,7 @@ from kbroker.metadata.image import (
     TopicImage,
 )
 from kbroker.metadata.store import Event, KeyPut, KeyRange, KeyValue
+from kbroker.quotas.entities import ClientQuotaEntity
 
 
 def read_image(everything: KeyRange) -> ClusterImage:
@@ -46,6 +47,8 @@ class _ImageBuilder:
         self._brokers: dict[int, BrokerRegistration] | None = None
         self._configs: dict[ConfigResource, Mapping[str, str]] | None = None
         self._config_revisions: dict[ConfigResource, int] = {}
+        self._client_quotas: dict[ClientQuotaEntity, Mapping[str, float]] | None = None
+        self._client_quota_revisions: dict[ClientQuotaEntity, int] = {}
         self._deleted: dict[UUID, DeletedTopic] | None = None
         self._topics: dict[str, TopicImage] | None = None  # by collision key
         self._slots: dict[UUID, str] = {}  # collision keys of the topics that these changes made
@@ -66,6 +69,8 @@ class _ImageBuilder:
             self._apply_topic(key, put)
         elif key.startswith(keys.CONFIGS_PREFIX):
             self._apply_config(key, put)
+        elif key.startswith(keys.CLIENT_QUOTAS_PREFIX):
+            self._apply_client_quotas(key, put)
         elif key.startswith(keys.BROKERS_PREFIX):
             self._apply_broker(key, put)
         elif key.startswith(keys.DELETED_TOPICS_PREFIX):
@@ -111,6 +116,18 @@ class _ImageBuilder:
         else:
             self._configs[resource] = keys.decode_config(key, put.value)
             self._config_revisions[resource] = put.mod_revision
+
+    def _apply_client_quotas(self, key: str, put: KeyValue | None) -> None:
+        if self._client_quotas is None:
+            self._client_quotas = dict(self._image.client_quotas)
+            self._client_quota_revisions = dict(self._image.client_quota_revisions)
+        entity = keys.parse_client_quotas_key(key)
+        if put is None:
+            self._client_quotas.pop(entity, None)
+            self._client_quota_revisions.pop(entity, None)
+        else:
+            self._client_quotas[entity] = keys.decode_client_quotas(key, put.value)
+            self._client_quota_revisions[entity] = put.mod_revision
 
     def _apply_topic(self, key: str, put: KeyValue | None) -> None:
         if self._topics is None:
@@ -161,6 +178,9 @@ class _ImageBuilder:
         if self._configs is not None:
             fields["configs"] = self._configs
             fields["config_revisions"] = self._config_revisions
+        if self._client_quotas is not None:
+            fields["client_quotas"] = self._client_quotas
+            fields["client_quota_revisions"] = self._client_quota_revisions
         if self._brokers is not None:
             fields["brokers"] = self._brokers
         if self._deleted is not None:
@@ -194,6 +214,7 @@ def difference(before: ClusterImage, after: ClusterImage) -> ImageDelta:
         configs_changed=tuple(_changed_keys(before.config_revisions, after.config_revisions)),
         brokers_changed=tuple(_changed_keys(before.brokers, after.brokers)),
         controller_changed=before.controller != after.controller,
+        client_quotas_changed=before.client_quota_revisions != after.client_quota_revisions,
         features_changed=before.features != after.features,
         deletions_changed=before.deleted_topics is not after.deleted_topics,
     )

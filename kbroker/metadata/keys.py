@@ -15,6 +15,7 @@
                                     "recovering": true, only if it is}
     deleted-topics/<topic id>      {"version", "name", "node_ids"}
     configs/<type>/<name>          {"version", "entries": {name: value}}
+    client-quotas/<entity>         {"version", "quotas": {key: value}}
     barrier                        nothing; see etcd.py
     kafka-import                   {"version", "log": {segment: bytes}}   see kraft_import.py
     kafka-import-begun             a mark, only while an import is under way
@@ -29,6 +30,9 @@ A deleted topic leaves a key behind that names the brokers which may still have 
 itself out when it has none any more, the last one removes the key: so a broker that was away during the
 deletion knows, when it is back, that the logs are to go.
 
+An entity of client quotas is its parts, "<type>=<name>" or, for everybody without a quota of their own, "<type>",
+with '/' between them. Names are percent-encoded.
+
 A topic's key is its name with '.' turned into '_': that two topics whose names collide (see
 topic_names.py) never both exist is thus a property of the store, whoever writes to it.
 
@@ -41,6 +45,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from kbroker.config.resources import ConfigResourceType
@@ -55,6 +60,7 @@ from kbroker.metadata.image import (
     PartitionState,
 )
 from kbroker.metadata.store import StoreFormatError
+from kbroker.quotas.entities import ClientQuotaEntity, entity_of
 
 CLUSTER_KEY: Final = "cluster"
 FEATURES_KEY: Final = "features"
@@ -65,6 +71,7 @@ BROKERS_PREFIX: Final = "brokers/"
 TOPICS_PREFIX: Final = "topics/"
 PARTITIONS_PREFIX: Final = "partitions/"
 CONFIGS_PREFIX: Final = "configs/"
+CLIENT_QUOTAS_PREFIX: Final = "client-quotas/"
 DELETED_TOPICS_PREFIX: Final = "deleted-topics/"
 KAFKA_IMPORT_KEY: Final = "kafka-import"
 KAFKA_IMPORT_BEGUN_KEY: Final = "kafka-import-begun"
@@ -302,3 +309,27 @@ def encode_config(entries: Mapping[str, str]) -> bytes:
 
 def decode_config(key: str, value: bytes) -> dict[str, str]:
     return dict(_decode(key, value)["entries"])
+
+
+def client_quotas_key(entity: ClientQuotaEntity) -> str:
+    parts = (
+        quote(entity_type, safe="") + ("" if name is None else f"={quote(name, safe='')}")
+        for entity_type, name in entity
+    )
+    return CLIENT_QUOTAS_PREFIX + "/".join(parts)
+
+
+def parse_client_quotas_key(key: str) -> ClientQuotaEntity:
+    names: dict[str, str | None] = {}
+    for part in key[len(CLIENT_QUOTAS_PREFIX) :].split("/"):
+        entity_type, is_named, name = part.partition("=")
+        names[unquote(entity_type)] = unquote(name) if is_named else None
+    return entity_of(names)
+
+
+def encode_client_quotas(quotas: Mapping[str, float]) -> bytes:
+    return _encode({"quotas": dict(quotas)})
+
+
+def decode_client_quotas(key: str, value: bytes) -> dict[str, float]:
+    return {name: float(limit) for name, limit in _decode(key, value)["quotas"].items()}

@@ -13,6 +13,7 @@ from kbroker.metadata.feature_decisions import METADATA_VERSION
 from kbroker.metadata.image import NO_LEADER, ClusterImage, PartitionState
 from storage.file_names import offset_file_name
 from wire.internal.cluster_metadata import (
+    ClientQuotaRecord,
     ConfigRecord,
     FeatureLevelRecord,
     MetadataRecord,
@@ -52,6 +53,13 @@ def exported(image: ClusterImage, next_producer_id: int) -> Iterator[Versioned]:
                 ConfigRecord(resource_type=resource_type, resource_name=resource, name=name, value=value),
                 0,
             )
+    for entity, quotas in image.client_quotas.items():
+        for key, limit in quotas.items():
+            parts = [
+                ClientQuotaRecord.EntityData(entity_type=entity_type, entity_name=name)
+                for entity_type, name in entity
+            ]
+            yield ClientQuotaRecord(entity=parts, key=key, value=limit), 0
     yield ProducerIdsRecord(broker_id=NO_LEADER, next_producer_id=next_producer_id), 0
 
 

@@ -1,8 +1,8 @@
 """What the records of `__cluster_metadata` come to: the cluster as Apache Kafka's controllers knew it.
 
 Replays records in order, as the images of Kafka's own metadata loader do (`TopicsDelta`, `ConfigurationsDelta`,
-`FeaturesDelta`, `ProducerIdsDelta`). Records between the begin of a metadata transaction and its end count once the
-end has come (KIP-868). No I/O: ``kbroker.metadata.kraft_log`` reads the files.
+`FeaturesDelta`, `ClientQuotasDelta`, `ProducerIdsDelta`). Records between the begin of a metadata transaction and its
+end count once the end has come (KIP-868). No I/O: ``kbroker.metadata.kraft_log`` reads the files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from kbroker.config.resources import ConfigResourceType
 from kbroker.metadata.image import ConfigResource, PartitionState
+from kbroker.quotas.entities import ClientQuotaEntity, entity_of
 from wire.errors import ProtocolError
 from wire.internal import cluster_metadata as records
 from wire.internal.cluster_metadata import NO_CHANGE, MetadataRecord
@@ -22,7 +23,6 @@ _RECOVERING: Final = 1
 ACCESS_CONTROL_ENTRIES: Final = "access control entries"
 SCRAM_CREDENTIALS: Final = "SCRAM credentials"
 DELEGATION_TOKENS: Final = "delegation tokens"
-CLIENT_QUOTAS: Final = "client quotas"
 
 
 class KraftMetadataError(ProtocolError):
@@ -49,10 +49,11 @@ class KraftImage:
     def __init__(self) -> None:
         self.topics: dict[UUID, KraftTopic] = {}
         self.configs: dict[ConfigResource, dict[str, str]] = {}
+        self.client_quotas: dict[ClientQuotaEntity, dict[str, float]] = {}
         self.features: dict[str, int] = {}
         self.next_producer_id = 0
         self.others: dict[str, dict[Hashable, None]] = {
-            kind: {} for kind in (ACCESS_CONTROL_ENTRIES, SCRAM_CREDENTIALS, DELEGATION_TOKENS, CLIENT_QUOTAS)
+            kind: {} for kind in (ACCESS_CONTROL_ENTRIES, SCRAM_CREDENTIALS, DELEGATION_TOKENS)
         }
         self._pending: list[MetadataRecord] | None = None
 
@@ -167,8 +168,14 @@ class KraftImage:
             self.others[kind].pop(identity, None)
 
     def _quota(self, record: records.ClientQuotaRecord) -> None:
-        entity = tuple(sorted((part.entity_type, part.entity_name or "") for part in record.entity))
-        self._note(CLIENT_QUOTAS, (entity, record.key), is_there=not record.remove)
+        entity = entity_of({part.entity_type: part.entity_name for part in record.entity})
+        quotas = self.client_quotas.setdefault(entity, {})
+        if not record.remove:
+            quotas[record.key] = record.value
+        else:
+            quotas.pop(record.key, None)
+            if not quotas:
+                del self.client_quotas[entity]
 
 
 _APPLY: Final[dict[type[MetadataRecord], Callable[[KraftImage, Any], None]]] = {

@@ -57,12 +57,13 @@ class ImportCounts(NamedTuple):
     topics: int
     partitions: int
     configs: int
+    client_quotas: int
     next_producer_id: int
 
     def __str__(self) -> str:
         return (
             f"{self.topics} topics with {self.partitions} partitions, {self.configs} configs, "
-            f"producer ids from {self.next_producer_id}"
+            f"{self.client_quotas} client quotas, producer ids from {self.next_producer_id}"
         )
 
 
@@ -71,6 +72,7 @@ def counts_of(image: KraftImage) -> ImportCounts:
         topics=len(image.topics),
         partitions=sum(len(topic.partitions) for topic in image.topics.values()),
         configs=sum(len(entries) for entries in image.configs.values()),
+        client_quotas=sum(len(quotas) for quotas in image.client_quotas.values()),
         next_producer_id=image.next_producer_id,
     )
 
@@ -102,6 +104,8 @@ def imported(image: KraftImage, epoch: int, rules: ConfigRules) -> Import:
         kept = _usable_configs(resource, configs, rules, losses)
         if kept:
             entries[keys.config_key(resource)] = keys.encode_config(kept)
+    for entity, quotas in image.client_quotas.items():
+        entries[keys.client_quotas_key(entity)] = keys.encode_client_quotas(quotas)
     return Import(entries, tuple(losses))
 
 
@@ -207,7 +211,12 @@ async def _begin(store: MetadataStore) -> int:
         [
             *(
                 DeletePrefix(prefix)
-                for prefix in (keys.TOPICS_PREFIX, keys.PARTITIONS_PREFIX, keys.CONFIGS_PREFIX)
+                for prefix in (
+                    keys.TOPICS_PREFIX,
+                    keys.PARTITIONS_PREFIX,
+                    keys.CONFIGS_PREFIX,
+                    keys.CLIENT_QUOTAS_PREFIX,
+                )
             ),
             Put(keys.KAFKA_IMPORT_BEGUN_KEY, b"{}"),
         ],

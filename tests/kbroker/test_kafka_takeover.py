@@ -86,7 +86,7 @@ async def test_a_new_store_gets_what_kafka_left(
         await taken_over(store, config_of(tmp_path))
     assert [record.getMessage() for record in caplog.records] == [
         f"took over the metadata of Apache Kafka in {tmp_path}/__cluster_metadata-0, up to offset 4 in epoch 1: "
-        "1 topics with 1 partitions, 0 configs, producer ids from 3000"
+        "1 topics with 1 partitions, 0 configs, 0 client quotas, producer ids from 3000"
     ]
     image = read_image(await store.range(""))
     assert image.cluster_id == CLUSTER_ID
@@ -233,7 +233,7 @@ def test_the_command_imports_once(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (code, out) == (
         0,
         f"{tmp_path}/__cluster_metadata-0, cluster {CLUSTER_ID}: up to epoch 1, offset 4; "
-        "1 topics with 1 partitions, 0 configs, producer ids from 3000\n",
+        "1 topics with 1 partitions, 0 configs, 0 client quotas, producer ids from 3000\n",
     )
     assert not (tmp_path / "kbroker-metadata.sqlite").exists()
     code, out, _ = command(capsys, *where)

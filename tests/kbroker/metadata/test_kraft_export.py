@@ -24,6 +24,9 @@ def image_of(*states: PartitionState, level: int = 29) -> ClusterImage:
         cluster_id="c",
         topics={"t": topic},
         configs={(2, "t"): {"retention.ms": "5"}, (4, ""): {"log.cleaner.threads": "2"}},
+        client_quotas={
+            (("client-id", None), ("user", "u")): {"request_percentage": 0.5, "producer_byte_rate": 5.0}
+        },
         features={METADATA_VERSION: level, "transaction.version": 2},
     )
 
@@ -55,6 +58,7 @@ def test_it_reads_back_as_it_was(tmp_path: Path) -> None:
     # Without a leader: the controller elects one, and that begins an epoch.
     assert topic.partitions == {index: state._replace(leader=-1) for index, state in enumerate(states)}
     assert found.image.configs == image_of().configs
+    assert found.image.client_quotas == image_of().client_quotas
     assert found.image.features == image_of().features
     assert found.image.next_producer_id == 9000
     assert (found.epoch, found.end_offset) == (4, 12)
@@ -66,7 +70,7 @@ def test_thousands_of_records_are_several_batches(tmp_path: Path) -> None:
     assert len(found.image.topics[UUID(int=7)].partitions) == 2_500
     data = (tmp_path / snapshot_name(12, 4)).read_bytes()
     counts = [header.record_count for _, header in iterate_batches(data)]
-    assert counts == [1, 1000, 1000, 506, 1]
+    assert counts == [1, 1000, 1000, 508, 1]
 
 
 @pytest.mark.parametrize(("level", "version"), [(7, 0), (16, 0), (17, 1), (22, 1), (23, 2), (29, 2)])

@@ -9,7 +9,6 @@ import pytest
 from kbroker.metadata.image import PartitionState
 from kbroker.metadata.kraft_image import (
     ACCESS_CONTROL_ENTRIES,
-    CLIENT_QUOTAS,
     DELEGATION_TOKENS,
     SCRAM_CREDENTIALS,
     KraftImage,
@@ -192,7 +191,6 @@ def test_an_aborted_transaction_never_was() -> None:
 
 
 def test_what_is_only_counted() -> None:
-    quota = {"entity": [ClientQuotaRecord.EntityData(entity_type="user", entity_name=None)], "key": "k"}
     image = replayed(
         AccessControlEntryRecord(id=TOPIC),
         AccessControlEntryRecord(id=OTHER),
@@ -200,24 +198,38 @@ def test_what_is_only_counted() -> None:
         UserScramCredentialRecord(name="u", mechanism=1),
         UserScramCredentialRecord(name="u", mechanism=2),
         DelegationTokenRecord(token_id="d"),
-        ClientQuotaRecord(**quota, value=1.0),
-        ClientQuotaRecord(**quota, value=2.0),
     )
     counts = {kind: len(found) for kind, found in image.others.items()}
     assert counts == {
         ACCESS_CONTROL_ENTRIES: 2,
         SCRAM_CREDENTIALS: 2,
         DELEGATION_TOKENS: 1,
-        CLIENT_QUOTAS: 1,
     }
     for record in (
         RemoveAccessControlEntryRecord(id=TOPIC),
         RemoveUserScramCredentialRecord(name="u", mechanism=2),
         RemoveDelegationTokenRecord(token_id="d"),
-        ClientQuotaRecord(**quota, remove=True),
     ):
         image.replay(record)
-    assert [len(found) for found in image.others.values()] == [1, 1, 0, 0]
+    assert [len(found) for found in image.others.values()] == [1, 1, 0]
+
+
+def test_client_quotas_are_set_and_removed_by_key() -> None:
+    entity = [
+        ClientQuotaRecord.EntityData(entity_type="user", entity_name=None),
+        ClientQuotaRecord.EntityData(entity_type="client-id", entity_name="c"),
+    ]
+    records = [
+        ClientQuotaRecord(entity=entity, key="request_percentage", value=1.0),
+        ClientQuotaRecord(entity=entity, key="request_percentage", value=2.0),
+        ClientQuotaRecord(entity=entity, key="producer_byte_rate", value=3.0),
+    ]
+    expected = {"request_percentage": 2.0, "producer_byte_rate": 3.0}
+    image = replayed(*records)
+    assert image.client_quotas == {(("client-id", "c"), ("user", None)): expected}
+    for key in expected:
+        image.replay(ClientQuotaRecord(entity=entity, key=key, remove=True))
+    assert image.client_quotas == {}
 
 
 @pytest.mark.parametrize(

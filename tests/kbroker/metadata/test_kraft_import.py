@@ -31,6 +31,7 @@ from kbroker.metadata.store import (
 )
 from tests.kbroker.metadata.cluster import run_inline
 from wire.internal.cluster_metadata import (
+    ClientQuotaRecord,
     ConfigRecord,
     FeatureLevelRecord,
     MetadataRecord,
@@ -88,9 +89,15 @@ async def test_topics_keep_id_partitions_and_configs(store: EmbeddedMetadataStor
         ConfigRecord(resource_type=4, resource_name="", name="log.cleaner.threads", value="2"),
         ConfigRecord(resource_type=4, resource_name="1", name="message.max.bytes", value="77"),
         ProducerIdsRecord(next_producer_id=5000),
+        ClientQuotaRecord(
+            entity=[ClientQuotaRecord.EntityData(entity_type="user", entity_name="u")],
+            key="producer_byte_rate",
+            value=5.0,
+        ),
     )
     found = await cluster_of(store, image)
     assert found.cluster_id == "cluster"
+    assert found.client_quotas == {(("user", "u"),): {"producer_byte_rate": 5.0}}
     assert found.topics["a.topic"].topic_id == TOPIC
     assert len(found.topics["a.topic"].partitions) == 300
     assert found.topic_config("a.topic") == {"retention.ms": "5"}
@@ -102,7 +109,10 @@ async def test_topics_keep_id_partitions_and_configs(store: EmbeddedMetadataStor
     epoch = await store.get(keys.CONTROLLER_EPOCH_KEY)
     assert epoch is not None
     assert keys.decode_controller_epoch(epoch.value) == 6
-    assert str(counts_of(image)) == "1 topics with 300 partitions, 3 configs, producer ids from 5000"
+    assert (
+        str(counts_of(image))
+        == "1 topics with 300 partitions, 3 configs, 1 client quotas, producer ids from 5000"
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +249,7 @@ def as_read(image: ClusterImage) -> tuple[object, ...]:
         name: (found.topic_id, [state._replace(state_revision=0) for state in found.partitions])
         for name, found in image.topics.items()
     }
-    return image.cluster_id, topics, image.configs, image.features
+    return image.cluster_id, topics, image.configs, image.features, image.client_quotas
 
 
 @pytest.mark.parametrize("takes_effect", [False, True])
@@ -253,7 +263,13 @@ async def test_cut_off_anywhere_it_begins_anew(tmp_path: Path, takes_effect: boo
 
     first = large_import()
     # What was begun is another thing than what is done in the end: nothing of it may be left.
-    other = imported(image_of(*topic("was.there", partition([1], [1], 1), topic_id=UUID(int=5))), 1, RULES)
+    quota = ClientQuotaRecord(
+        entity=[ClientQuotaRecord.EntityData(entity_type="user", entity_name="u")],
+        key="request_percentage",
+        value=1.0,
+    )
+    was_there = topic("was.there", partition([1], [1], 1), topic_id=UUID(int=5))
+    other = imported(image_of(*was_there, quota), 1, RULES)
     broke = 0
     for breaks_at in range(1, 20):
         path = tmp_path / f"{breaks_at}.sqlite"
