@@ -256,6 +256,8 @@ class Broker:
         )
         metadata.subscribe(publisher.publish)
         metadata.subscribe(parts.look_for_given_up)
+        parts.enforce_quotas(image.client_quotas)
+        metadata.subscribe(parts.look_for_quotas)
         background.start_soon(metadata.run)
 
     async def _tell_of_own_replicas(self, parts: BrokerParts, image: ClusterImage) -> ClusterImage:

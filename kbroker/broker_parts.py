@@ -39,6 +39,7 @@ from kbroker.coordination.transaction.service import TransactionCoordinator
 from kbroker.handlers.acls import AclHandlers
 from kbroker.handlers.api_versions import ApiVersionsHandlers
 from kbroker.handlers.brokers import BrokerHandlers
+from kbroker.handlers.client_quotas import ClientQuotaHandlers
 from kbroker.handlers.configs import ConfigHandlers
 from kbroker.handlers.elections import ElectionHandlers
 from kbroker.handlers.features import FeatureHandlers
@@ -72,6 +73,9 @@ from kbroker.metadata.membership import BrokerSession, lease_s
 from kbroker.metadata.store import NO_LEASE, MetadataStore
 from kbroker.metadata_publisher import MetadataPublisher
 from kbroker.peers import Peers
+from kbroker.quotas.client_quotas import ClientQuotaManager
+from kbroker.quotas.connection_rates import ConnectionRates
+from kbroker.quotas.entities import ClientQuotas
 from kbroker.remote_transactions import ClusterMarkers, ClusterTransactions
 from kbroker.replication.fetcher import ReplicaFetchers
 from kbroker.replication.group_commit import GroupCommits
@@ -120,6 +124,8 @@ class BrokerParts:
         self._register_data_handlers()
         self._register_coordination_handlers()
         self._register_control_handlers()
+        self.quotas = ClientQuotaManager(settings=config, monotonic=world.monotonic)
+        self.connection_rates = ConnectionRates(settings=config, monotonic=world.monotonic)
         self.server = SocketServer(
             table=self.table,
             world=world,
@@ -130,6 +136,8 @@ class BrokerParts:
             ),
             broker_name=f"broker {config.node_id}",
             container_gateway=container_gateway,
+            quotas=self.quotas,
+            connection_rates=self.connection_rates,
         )
         self.housekeeping = LogHousekeeping(
             config=config,
@@ -322,6 +330,16 @@ class BrokerParts:
         """A subscriber of the metadata."""
         self.reclamations.add(given_up_for_nothing(delta, self.config.node_id, self.logs))
 
+    def enforce_quotas(self, quotas: ClientQuotas) -> None:
+        """From now on clients have these."""
+        self.quotas.update(quotas)
+        self.connection_rates.update(quotas)
+
+    async def look_for_quotas(self, delta: ImageDelta) -> None:
+        """A subscriber of the metadata."""
+        if delta.client_quotas_changed:
+            self.enforce_quotas(delta.after.client_quotas)
+
     def _topic_id(self, name: str) -> uuid.UUID:
         """Also while the broker starts, and its replicas are not all taken up."""
         topic_id = self.replicas.topic_id(name)
@@ -403,6 +421,7 @@ class BrokerParts:
                 logger_levels=LoggerLevels(),
                 validate_topic_name=validate_topic_name,
             ),
+            ClientQuotaHandlers(controller=controller, current_image=self.image),
             BrokerHandlers(controller=controller),
             ElectionHandlers(controller=controller),
             PartitionStateHandlers(controller=controller),

@@ -32,7 +32,9 @@ from kbroker.handlers.leader_hints import FETCH_HINTS_SINCE, LED_ELSEWHERE, Lead
 from kbroker.handlers.ports import LeaderPartition, Partitions
 from kbroker.handlers.replica_fetch import ReplicaFetches, ReplicationQuota
 from kbroker.handlers.table import RequestContext, handles
+from kbroker.quotas.client_quotas import RequestQuotas
 from wire.errors import ApiError, ErrorCode
+from wire.headers import FRAME_SIZE_BYTES
 from wire.messages.fetch import FetchRequest, FetchResponse
 from wire.schema import ZERO_UUID
 
@@ -95,28 +97,48 @@ class FetchHandlers:
                 request, fetch, context.api_version, bytes_max=self._fetch_bytes_max()
             )
         else:
-            answers = await self._read_for_consumer(request, fetch, context.api_version)
+            answers = await self._read_for_consumer(request, fetch, context)
         if context.api_version < _DIVERGING_EPOCH_SINCE and any(
             answer.diverging_epoch.epoch >= 0 for _, answer in answers
         ):
             # The session was begun in a newer version; this one has no words for the answer.
             give_back(answers)
             return FetchResponse(error_code=ErrorCode.UNSUPPORTED_VERSION)
+        if context.quotas is not None and not _may_be_sent(fetch, answers, context, context.quotas):
+            give_back(answers)
+            return FetchResponse(session_id=self._sessions.abandon(fetch))
         sent = fetch.answers_to_send(answers)
         response = FetchResponse(session_id=fetch.session_id, responses=by_topic(sent))
         if context.api_version >= FETCH_HINTS_SINCE and self._leader_hints is not None:
             _add_hints(response, sent, ResponseHints(self._leader_hints, context))
         return response
 
-    async def _read_for_consumer(self, request: FetchRequest, fetch: Fetch, api_version: int) -> Answers:
-        reader = _FetchReader(
-            self._partitions, fetch, request, api_version, self._fetch_bytes_max(), self._racks()
-        )
+    async def _read_for_consumer(
+        self, request: FetchRequest, fetch: Fetch, context: RequestContext
+    ) -> Answers:
+        bytes_max = self._fetch_bytes_max()
+        if context.quotas is not None:
+            quota_bytes = context.quotas.fetch_bytes_max()
+            bytes_max = bytes_max if quota_bytes is None else min(bytes_max, quota_bytes)
+        reader = _FetchReader(self._partitions, fetch, request, context.api_version, bytes_max, self._racks())
         try:
             return await reader.read_until_enough()
         except BaseException:
             reader.give_back()
             raise
+
+
+def _may_be_sent(fetch: Fetch, answers: Answers, context: RequestContext, quotas: RequestQuotas) -> bool:
+    """Whether the client's quotas allow this answer (KIP-219: otherwise an empty one goes at once)."""
+    if fetch.session is not None and not fetch.is_new:
+        # The few bytes of partitions that only have a new watermark are left out.
+        answers = [(target, answer) for target, answer in answers if answer.records or answer.error_code]
+
+    def response_bytes() -> int:
+        response = FetchResponse(session_id=fetch.session_id, responses=by_topic(answers))
+        return FRAME_SIZE_BYTES + sum(len(part) for part in response.encode_parts(context.api_version))
+
+    return quotas.charge_fetch(response_bytes)
 
 
 def _add_hints(response: FetchResponse, sent: Answers, hints: ResponseHints) -> None:

@@ -292,6 +292,13 @@ class FetchSessions:
         targets = [] if session.is_follower else list(session.targets.values())
         return Fetch(targets, session=session, named=named, forgotten=forgotten)
 
+    def abandon(self, fetch: Fetch) -> int:
+        """Nothing is answered of this fetch: the id of its session, which is none if the answer would have begun it."""
+        if fetch.is_new:
+            self._remove(fetch.session_id)
+            return NO_SESSION
+        return fetch.session_id
+
     def _remove(self, session_id: int) -> None:
         session = self._sessions.pop(session_id, None)
         if session is not None:

@@ -130,7 +130,9 @@ class Cluster(Protocol):
 
 
 class TopicCreator(Protocol):
-    async def auto_create_topics(self, names: Iterable[str]) -> dict[str, ApiError | None]:
+    async def auto_create_topics(
+        self, names: Iterable[str], charge: Callable[[int], None] | None = None
+    ) -> dict[str, ApiError | None]:
         """None for each topic that exists now. May raise ApiError for all of them."""
         ...
 
@@ -173,7 +175,7 @@ class MetadataHandlers:
             topics.extend(_unknown_topic_id(topic_id) for topic_id in unknown_ids)
         creation_errors: Mapping[str, ApiError | None] = {}
         if request.allow_auto_topic_creation and not wants_all:
-            creation_errors = await self._create_missing(names)
+            creation_errors = await self._create_missing(names, context)
         view = _View(self._current_image(), context)
         named = [
             topic
@@ -208,17 +210,28 @@ class MetadataHandlers:
         names = [known[topic_id].name for topic_id in topic_ids if topic_id in known]
         return names, [topic_id for topic_id in topic_ids if topic_id not in known]
 
-    async def _create_missing(self, names: Sequence[str]) -> Mapping[str, ApiError | None]:
+    async def _create_missing(
+        self, names: Sequence[str], context: RequestContext
+    ) -> Mapping[str, ApiError | None]:
         if not self._settings.auto_create_topics_enable:
             return {}
         present = self._current_image().topics
         missing = [name for name in names if name not in present]
         if not missing:
             return {}
+        charge = None
+        if context.quotas is not None:
+            charge = context.quotas.unsettled_mutations(is_strict=True).record
         try:
-            return await self._topic_creator.auto_create_topics(missing)
+            outcome = await self._topic_creator.auto_create_topics(missing, charge)
         except ApiError as error:
             return dict.fromkeys(missing, error)
+        # Of quotas a client that asks for metadata knows nothing: the topic is not there, it may ask again.
+        return {
+            name: error
+            for name, error in outcome.items()
+            if error is None or error.code is not ErrorCode.THROTTLING_QUOTA_EXCEEDED
+        }
 
     @handles(DescribeClusterRequest)
     async def describe_cluster(

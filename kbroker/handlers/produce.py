@@ -34,6 +34,7 @@ from kbroker.handlers.transaction_verification import (
     TransactionVerifier,
     Verified,
 )
+from kbroker.quotas.client_quotas import RequestQuotas
 from storage.log import AppendInfo
 from storage.log_validator import RecordsRejectedError, UnfitRequestError
 from wire.compression import Compression
@@ -156,6 +157,8 @@ class ProduceHandlers:
             )
         except ApiError as error:
             response = _refusal_of_all(request, error)
+        if context.quotas is not None:
+            _charge(request, context.quotas)
         if not all(_is_settled(append, request.acks) for append in appends):
             return _UnsettledResponse(self, response, appends, request.acks, deadline, context)
         if request.acks == 0:
@@ -332,6 +335,13 @@ class _UnsettledResponse(LaterResponse):
     async def wait(self) -> ProduceResponse:
         await self.handlers.wait_until_settled(self.appends, self.acks, self.deadline)
         return self.handlers.complete(self.response, self.context)
+
+
+def _charge(request: ProduceRequest, quotas: RequestQuotas) -> None:
+    """Already now, before the replicas have it all: the next request may come before this one is answered."""
+    quotas.charge_produce()
+    if request.acks == 0:
+        quotas.exempt_from_time()
 
 
 def _each_topic_once(topic_data: list[_TopicData]) -> list[_TopicData]:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from kbroker.quotas.client_quotas import RequestQuotas
 from wire.messages import API_KEYS
 from wire.schema import Request, Response
 
@@ -51,6 +52,17 @@ class RequestContext:
     client_host: str
     local_host: str
     principal: str = "User:ANONYMOUS"
+    quotas: RequestQuotas | None = None
+    """What the request counts for; None while no user or client id has a quota."""
+
+    def partition_charge(self, *, strict_since: int) -> Callable[[int], None] | None:
+        """What counts partitions before they are created or deleted (KIP-599); None: nobody does.
+
+        It refuses (ApiError THROTTLING_QUOTA_EXCEEDED) clients that know the error, from a version on.
+        """
+        if self.quotas is None:
+            return None
+        return self.quotas.mutations(is_strict=self.api_version >= strict_since).record
 
     def advertised_endpoint(self, broker: BrokerWithEndpoints) -> tuple[str, int] | None:
         """Host and port at which this client reaches ``broker``; None if the broker lacks the listener."""

@@ -9,6 +9,9 @@ DeleteTopics, versions 1-6: v3 TOPIC_DELETION_DISABLED; v4 flexible; v5 error me
 
 CreatePartitions, versions 0-3: v2 flexible.
 
+Partitions created and deleted count for the client's controller_mutation_rate (KIP-599), and from CreateTopics 6,
+DeleteTopics 5, CreatePartitions 3 on are refused with THROTTLING_QUOTA_EXCEEDED once it is used up.
+
 A request whose time runs out is answered with REQUEST_TIMED_OUT; what it asked for may yet happen. One
 that brings no time along is not begun. When one of these answers without an error, this broker's
 image shows the change and its partitions are open.
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from kbroker.handlers.deadlines import within
@@ -36,6 +39,13 @@ from wire.schema import ZERO_UUID
 
 CLUSTER_METADATA_TOPIC = "__cluster_metadata"
 
+_STRICT_CREATION_SINCE: Final = 6
+_STRICT_DELETION_SINCE: Final = 5
+_STRICT_GROWTH_SINCE: Final = 3
+
+Charge = Callable[[int], None]
+"""Counts partitions that are about to be created or deleted; ApiError THROTTLING_QUOTA_EXCEEDED."""
+
 CreatableTopic = CreateTopicsRequest.CreatableTopic
 CreatableTopicResult = CreateTopicsResponse.CreatableTopicResult
 CreatePartitionsTopic = CreatePartitionsRequest.CreatePartitionsTopic
@@ -47,17 +57,23 @@ class TopicController(Protocol):
     """Who decides; ``kbroker.metadata.controller`` has the details. Every method may raise ApiError."""
 
     async def create_topics(
-        self, topics: Sequence[CreatableTopic], *, validate_only: bool = False
+        self, topics: Sequence[CreatableTopic], *, validate_only: bool = False, charge: Charge | None = None
     ) -> list[CreatableTopicResult]: ...
 
     async def catch_up(self) -> None:
         """Wait until this broker's image holds whatever was changed, on any broker, before this call."""
         ...
 
-    async def delete_topics(self, topic_ids: Sequence[UUID]) -> dict[UUID, ApiError | None]: ...
+    async def delete_topics(
+        self, topic_ids: Sequence[UUID], *, charge: Charge | None = None
+    ) -> dict[UUID, ApiError | None]: ...
 
     async def create_partitions(
-        self, topics: Sequence[CreatePartitionsTopic], *, validate_only: bool = False
+        self,
+        topics: Sequence[CreatePartitionsTopic],
+        *,
+        validate_only: bool = False,
+        charge: Charge | None = None,
     ) -> dict[str, ApiError | None]: ...
 
 
@@ -108,10 +124,13 @@ class TopicHandlers:
             for topic in request.topics
             if times[topic.name] == 1 and topic.name != CLUSTER_METADATA_TOPIC
         ]
+        charge = context.partition_charge(strict_since=_STRICT_CREATION_SINCE)
         try:
             results = await within(
                 request.timeout_ms,
-                lambda: self._controller.create_topics(wanted, validate_only=request.validate_only),
+                lambda: self._controller.create_topics(
+                    wanted, validate_only=request.validate_only, charge=charge
+                ),
             )
         except ApiError as error:
             return CreateTopicsResponse(
@@ -134,10 +153,13 @@ class TopicHandlers:
     ) -> CreatePartitionsResponse:
         times = Counter(topic.name for topic in request.topics)
         wanted = [topic for topic in request.topics if times[topic.name] == 1]
+        charge = context.partition_charge(strict_since=_STRICT_GROWTH_SINCE)
         try:
             outcome = await within(
                 request.timeout_ms,
-                lambda: self._controller.create_partitions(wanted, validate_only=request.validate_only),
+                lambda: self._controller.create_partitions(
+                    wanted, validate_only=request.validate_only, charge=charge
+                ),
             )
         except ApiError as error:
             outcome = dict.fromkeys(times, error)
@@ -155,10 +177,12 @@ class TopicHandlers:
             code = ErrorCode.INVALID_REQUEST if context.api_version < 3 else ErrorCode.TOPIC_DELETION_DISABLED
             return selection.refuse_all(ApiError(code, "delete.topic.enable is false on this broker."))
 
+        charge = context.partition_charge(strict_since=_STRICT_DELETION_SINCE)
+
         async def delete() -> tuple[dict[UUID, str], dict[UUID, ApiError | None]]:
             await self._controller.catch_up()
             names = selection.resolve(self._current_image())
-            return names, await self._controller.delete_topics(list(names))
+            return names, await self._controller.delete_topics(list(names), charge=charge)
 
         try:
             names, outcome = await within(request.timeout_ms, delete)

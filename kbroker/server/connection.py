@@ -4,7 +4,7 @@ Like Kafka, a connection serves one request at a time: the next frame is read wh
 has been handed to the kernel. That keeps responses in order, makes a slow reader hold only itself back, and
 leaves what the client pipelines in the socket buffers, where TCP pushes back.
 
-    reading --frame--> handling --response--> sending --> reading
+    reading --frame--> handling --response--> sending --> reading, if need be after a time of silence (quotas)
        |                  |  |                   |
        |                  |  +--LaterResponse--> reading; a task of its own waits, and sends when its turn comes
        +-- end, idle, protocol error, stop ------+--> closed
@@ -30,13 +30,21 @@ from typing import cast
 
 import trio
 
+from kbroker.handlers.measured import answer_within_quotas, is_from_a_broker
 from kbroker.handlers.table import HandlerTable, LaterResponse, RequestContext
+from kbroker.quotas.client_quotas import ClientQuotaManager, RequestQuotas
 from kbroker.server.request_memory import RequestMemory
 from kbroker.world import Connection, ConnectionLost, Part, World
 from storage.file_slice import FileSlice
 from wire.errors import ProtocolError
 from wire.framing import FrameReader
-from wire.headers import RequestHeader, UnsupportedRequestError, decode_request, encode_response
+from wire.headers import (
+    RequestHeader,
+    UnsupportedRequestError,
+    decode_request,
+    encode_response,
+    header_size,
+)
 from wire.messages import API_KEYS
 from wire.messages.api_versions import ApiVersionsRequest
 from wire.schema import Request, Response
@@ -70,6 +78,7 @@ class ClientConnection:
         connection_id: str,
         request_bytes_max: int,
         local_host: str,
+        quotas: ClientQuotaManager | None = None,
     ) -> None:
         """``local_host`` is where the client believes this broker to be, for listeners that do not say."""
         self.connection_id = connection_id
@@ -82,6 +91,9 @@ class ClientConnection:
         self._memory = memory
         self._listener_name = listener_name
         self._local_host = local_host
+        self._quotas = quotas
+        self._measured: RequestQuotas | None = None
+        self._muted_until = 0.0  # monotonic seconds; 0: it is not
         self._frames = FrameReader(request_bytes_max)
         self._reserved_bytes = 0
         self._reading = trio.CancelScope()
@@ -106,21 +118,41 @@ class ClientConnection:
             self._connection.close()
 
     async def _serve_requests(self, nursery: trio.Nursery) -> None:
-        while not self._stopping and (frame := await self._receive_frame()) is not None:
+        while not self._stopping:
+            if self._muted_until:
+                await self._stay_muted()
+            frame = await self._receive_frame()
+            if frame is None:
+                return
             header, request = self._decode(frame)
             self._request_name = API_KEYS[header.request_api_key].name
             self._is_in_hand = True
             try:
                 while self._unanswered and not self._may_overtake(header):
                     await self._answered.park()
-                response = await self._handle(header, request)
+                response = await self._handle(header, request, frame)
                 if self._unanswered or isinstance(response, LaterResponse):
                     self._answer_later(header, response, nursery)
                 elif response is not None:
-                    await self._send(header, response)
+                    sending = self._send(header, response)
+                    await (sending if self._measured is None else self._measured.timed(sending))
+                if self._measured is not None:
+                    self._mute(self._measured)
             finally:
                 self._is_in_hand = False
                 self._release()
+
+    def _mute(self, measured: RequestQuotas) -> None:
+        self._measured = None
+        measured.settle()
+        if measured.throttle_time_ms:
+            self._muted_until = measured.settled_at + measured.throttle_time_ms / 1000
+
+    async def _stay_muted(self) -> None:
+        """The client has used up a quota: what it sends waits in the socket (KIP-219)."""
+        await self._world.sleep(max(self._muted_until - self._world.monotonic(), 0))
+        self._muted_until = 0.0
+        self.last_active = self._world.monotonic()
 
     def _may_overtake(self, header: RequestHeader) -> bool:
         """Whether a request may be handled though others before it are not answered."""
@@ -180,6 +212,8 @@ class ClientConnection:
     @property
     def is_waiting_for_handler(self) -> bool:
         """Whether its silence is the broker's doing."""
+        if self._muted_until:
+            return True
         if self._unanswered:
             return self._unanswered[0].response is None
         return self._is_waiting_for_handler
@@ -228,7 +262,9 @@ class ClientConnection:
             raise ProtocolError(f"{API_KEYS[header.request_api_key].name} is not served here")
         return header, request
 
-    async def _handle(self, header: RequestHeader, request: Request) -> Response | LaterResponse | None:
+    async def _handle(
+        self, header: RequestHeader, request: Request, frame: bytearray
+    ) -> Response | LaterResponse | None:
         row = self._table.get(header.request_api_key)
         assert row is not None, "_decode lets only served keys through"
         context = RequestContext(
@@ -243,7 +279,18 @@ class ClientConnection:
         )
         self._is_waiting_for_handler = True
         try:
-            response = await row.handler(request, context)
+            quotas = self._quotas
+            if (
+                quotas is not None
+                and quotas.is_enabled
+                and not is_from_a_broker(request, context.api_version)
+            ):
+                self._measured = quotas.begin(
+                    context.principal, context.client_id or "", len(frame) - header_size(header)
+                )
+                response = await answer_within_quotas(row.handler, request, context, self._measured)
+            else:
+                response = await row.handler(request, context)
         finally:
             self._is_waiting_for_handler = False
         self.last_active = self._world.monotonic()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import trio
 
 from kbroker.handlers.table import HandlerTable
+from kbroker.quotas.client_quotas import ClientQuotaManager
+from kbroker.quotas.connection_rates import ConnectionRates
 from kbroker.server.connection import ClientConnection
 from kbroker.server.container_network import advertised_local_host
 from kbroker.server.request_memory import RequestMemory
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _IDLE_CHECK_INTERVAL_S = 1.0
 _HALF_A_REQUEST_SILENCE_MAX_S = 10.0
+_HELD_BACK_MAX = 256
+"""Connections that a quota refuses and that are closed later. They have descriptors and are not among the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,13 @@ class SocketServer:
         limits: ServerLimits,
         broker_name: str,
         container_gateway: str | None = None,
+        quotas: ClientQuotaManager | None = None,
+        connection_rates: ConnectionRates | None = None,
     ) -> None:
         """``container_gateway``: see ``container_network``; None outside of containers."""
+        self._quotas = quotas
+        self._connection_rates = connection_rates
+        self._held_back = 0
         self._table = table
         self._world = world
         self._limits = limits
@@ -140,11 +149,30 @@ class SocketServer:
             except ConnectionLost:
                 return
             host = accepted.peer_address.host
+            rates = self._connection_rates
+            if rates is not None and rates.is_enabled and (throttle_ms := rates.throttle_ms(host)):
+                self._refuse_later(accepted, throttle_ms, connections)
+                continue
             if self._connections_by_ip[host] >= self._per_ip_max(host):
                 logger.info("%s: too many connections from %s, one is refused", self._broker_name, host)
                 accepted.close()
                 continue
             connections.start_soon(self._serve, self._admit(name, accepted))
+
+    def _refuse_later(self, accepted: Connection, throttle_ms: int, connections: trio.Nursery) -> None:
+        """Close a connection that came too soon only after a while: a client that is refused at once comes at once."""
+        if self._held_back >= _HELD_BACK_MAX:
+            accepted.close()
+        else:
+            self._held_back += 1
+            connections.start_soon(self._hold_back, accepted, throttle_ms / 1000)
+
+    async def _hold_back(self, accepted: Connection, seconds: float) -> None:
+        try:
+            await self._world.sleep(seconds)
+        finally:
+            self._held_back -= 1
+            accepted.close()
 
     def _per_ip_max(self, host: str) -> int:
         return self._limits.connections_per_ip_overrides.get(host, self._limits.connections_per_ip_max)
@@ -164,6 +192,7 @@ class SocketServer:
             local_host=advertised_local_host(
                 accepted.local_address.host, accepted.peer_address.host, self._container_gateway
             ),
+            quotas=self._quotas,
         )
         self._connections[connection_id] = client
         self._connections_by_ip[client.client_host] += 1

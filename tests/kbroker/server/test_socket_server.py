@@ -16,6 +16,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from kbroker.client import BrokerClient
 from kbroker.handlers.api_versions import ApiVersionsHandlers
 from kbroker.handlers.table import HandlerTable, LaterResponse, RequestContext, handles
+from kbroker.quotas.client_quotas import ClientQuotaManager
+from kbroker.quotas.connection_rates import ConnectionRates
 from kbroker.server.socket_server import ListenerBinding, ServerLimits, SocketServer
 from kbroker.world import ConnectionLost, World
 from tests.memory_network import MemoryConnection, MemoryNetwork
@@ -57,7 +59,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(handle: Handle = echo, **changed: object) -> AsyncIterator[Running]:
+async def running(
+    handle: Handle = echo,
+    *,
+    quotas: ClientQuotaManager | None = None,
+    connection_rates: ConnectionRates | None = None,
+    **changed: object,
+) -> AsyncIterator[Running]:
     network = MemoryNetwork()
     world = cast(World, SimpleNamespace(network=network, monotonic=trio.current_time, sleep=trio.sleep))
     limits: dict[str, Any] = {
@@ -74,7 +82,14 @@ async def running(handle: Handle = echo, **changed: object) -> AsyncIterator[Run
         HeartbeatHandlers(handle),
         ApiVersionsHandlers(served=table.rows, supported_features={}, finalized_features=lambda: (0, {})),
     )
-    server = SocketServer(table=table, world=world, limits=ServerLimits(**limits), broker_name="test")
+    server = SocketServer(
+        table=table,
+        world=world,
+        limits=ServerLimits(**limits),
+        broker_name="test",
+        quotas=quotas,
+        connection_rates=connection_rates,
+    )
     bound = await server.bind([ListenerBinding("PLAINTEXT", "127.0.0.1", 0)])
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
