@@ -87,13 +87,27 @@ async def test_a_producer_over_its_rate_is_told_to_wait(subject: Subject, acks: 
 
 
 async def test_a_producer_without_answers_is_held_back_all_the_same(subject: Subject) -> None:
-    await subject.limit(producer_byte_rate=1000.0, request_percentage=0.0001)
+    await subject.limit(producer_byte_rate=1000.0, request_percentage=1e-9)
     async with await subject.client() as client:
         await subject.produce(client, BIG, acks=0)
         with trio.move_on_after(1.5) as scope:
             await client.request(ApiVersionsRequest(), ApiVersionsResponse)
         assert scope.cancelled_caught
     assert (await subject.topic.list_offset(-1)).offset == 1
+
+
+async def test_a_request_without_an_answer_costs_no_thread_time(tmp_path: Path) -> None:
+    async with (
+        running_broker(tmp_path / "data", quota__window__size__seconds="60") as broker,
+        await broker.client("admin") as admin,
+    ):
+        subject = Subject(broker, admin, await Topic.create(admin))
+        await subject.limit(request_percentage=1e-9)
+        async with await subject.client() as client:
+            await subject.produce(client, BIG, acks=0)
+            with trio.fail_after(30):
+                answer = await client.request(ApiVersionsRequest(), ApiVersionsResponse)
+            assert answer.throttle_time_ms == 60_000
 
 
 @pytest.mark.parametrize("version", [4, 7, 12, 17])
@@ -146,7 +160,7 @@ async def test_a_fetch_asks_for_no_more_than_the_rate_allows(subject: Subject) -
 
 
 async def test_the_time_of_the_brokers_thread_is_used_up(subject: Subject) -> None:
-    await subject.limit(request_percentage=0.0001)
+    await subject.limit(request_percentage=1e-9)
     async with await subject.client() as client:
         assert (await client.request(ApiVersionsRequest(), ApiVersionsResponse)).throttle_time_ms == 1000
     async with await subject.client() as client:

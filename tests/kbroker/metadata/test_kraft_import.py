@@ -241,7 +241,12 @@ class Breaking:
 
 def large_import() -> Import:
     """More than three transactions' worth."""
-    return imported(image_of(*topic("t", *[partition([1], [1], 1) for _ in range(400)])), 1, RULES)
+    quota = ClientQuotaRecord(
+        entity=[ClientQuotaRecord.EntityData(entity_type="user", entity_name="u")],
+        key="request_percentage",
+        value=1.0,
+    )
+    return imported(image_of(*topic("t", *[partition([1], [1], 1) for _ in range(400)]), quota), 1, RULES)
 
 
 def as_read(image: ClusterImage) -> tuple[object, ...]:
@@ -263,13 +268,8 @@ async def test_cut_off_anywhere_it_begins_anew(tmp_path: Path, takes_effect: boo
 
     first = large_import()
     # What was begun is another thing than what is done in the end: nothing of it may be left.
-    quota = ClientQuotaRecord(
-        entity=[ClientQuotaRecord.EntityData(entity_type="user", entity_name="u")],
-        key="request_percentage",
-        value=1.0,
-    )
     was_there = topic("was.there", partition([1], [1], 1), topic_id=UUID(int=5))
-    other = imported(image_of(*was_there, quota), 1, RULES)
+    other = imported(image_of(*was_there), 1, RULES)
     broke = 0
     for breaks_at in range(1, 20):
         path = tmp_path / f"{breaks_at}.sqlite"

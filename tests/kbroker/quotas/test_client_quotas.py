@@ -133,6 +133,13 @@ async def test_time_after_the_answer_is_known_counts_for_the_next() -> None:
     assert (await subject.worked(0)).throttle_time_ms == 1000
 
 
+async def test_time_counts_once() -> None:
+    subject = Subject(request_percentage=10.0)
+    request = await subject.worked(0.9)
+    request.settle()
+    assert (await subject.worked(0)).throttle_time_ms == 0
+
+
 async def test_an_exempt_request_costs_no_time() -> None:
     subject = Subject(request_percentage=10.0)
     assert (await subject.worked(9, is_exempt=True)).throttle_time_ms == 0

@@ -41,7 +41,9 @@ def test_a_connection_too_many_does_not_count() -> None:
     assert [subject.rates.throttle_ms("1.1.1.1") for _ in range(10)] == [0] * 10
     assert subject.rates.throttle_ms("1.1.1.1") == 1000
     assert subject.rates.throttle_ms("2.2.2.2") == 0
-    subject.clock.now += 11
+    subject.clock.now += 5
+    assert [subject.rates.throttle_ms("1.1.1.1") for _ in range(20)] == [1000] * 20
+    subject.clock.now += 6
     assert subject.rates.throttle_ms("1.1.1.1") == 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -70,6 +72,38 @@ async def test_cancellation_reaches_what_is_awaited(autojump_clock: MockClock) -
         await work.timed(waits())
     assert scope.cancelled_caught
     assert (seen, work.spent) == (["cancelled"], 1)
+
+
+def test_exceptions_of_the_scheduler_are_handed_in() -> None:
+    work = Work()
+    seen: list[str] = []
+
+    @types.coroutine
+    def trap():  # type: ignore[no-untyped-def]
+        return (yield "trap")
+
+    async def waits() -> str:
+        try:
+            await trap()
+        except KeyError:
+            seen.append("key error")
+        try:
+            return str(await trap())
+        finally:
+            seen.append("end")
+
+    steps = work.timed(waits()).__await__()
+    assert next(steps) == "trap"
+    assert steps.throw(KeyError()) == "trap"
+    with pytest.raises(StopIteration) as end:
+        steps.send("value")
+    assert (end.value.value, seen) == ("value", ["key error", "end"])
+
+    steps = work.timed(waits()).__await__()
+    next(steps)
+    steps.throw(KeyError())
+    steps.close()
+    assert seen[2:] == ["key error", "end"]
 
 
 async def test_nested_scopes_and_tasks_work_inside(autojump_clock: MockClock) -> None:
