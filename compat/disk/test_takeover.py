@@ -258,7 +258,7 @@ async def test_what_is_not_carried_over_is_said(untouched: tuple[Written, Broker
     """Once, and nothing else is complained about."""
     left, kbroker = untouched
     told = sorted(line.partition(NOT_CARRIED)[2] for line in kbroker.stderr_lines if NOT_CARRIED in line)
-    assert told == ([] if "grown" not in left.seen.topics else ["SCRAM credentials: 1", "client quotas: 1"])
+    assert told == ([] if "grown" not in left.seen.topics else ["SCRAM credentials: 1"])
     assert kbroker.stderr.count(TOOK_OVER) == 1
     assert "stray" not in kbroker.stderr
     assert not [line for line in kbroker.stderr_lines if " ERROR " in line]

@@ -145,7 +145,6 @@ def test_configs_of_a_group(tools: Tools, unique_name: UniqueName) -> None:
     assert f"for group {group} are" in tools("kafka-configs", "--describe", "--entity-type", "groups")
 
 
-@pytest.mark.kbroker_lacks("quotas: DescribeClientQuotas and AlterClientQuotas are not there")
 def test_quotas_of_clients(tools: Tools, unique_name: UniqueName) -> None:
     client, user = unique_name("client"), unique_name("user")
     line = ("kafka-configs", "--client", client)

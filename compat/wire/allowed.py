@@ -468,6 +468,16 @@ RULES = (
         ("CreateTopicsResponse.topics[].configs", "DescribeConfigsResponse.results[].configs"),
         AnyOrder(("name",)),
     ),
+    Rule(
+        "quotas are looked up by entity and key; Kafka's order is that of hash tables",
+        ("DescribeClientQuotasResponse.entries", "AlterClientQuotasResponse.entries"),
+        AnyOrder(("entity",)),
+    ),
+    Rule(
+        "quotas are looked up by entity and key; Kafka's order is that of hash tables",
+        ("DescribeClientQuotasResponse.entries[].values",),
+        AnyOrder(("key",)),
+    ),
     Rule("cluster ids are drawn at random", ("*.cluster_id",), Id("cluster id", (None, ""))),
 )
 """In the order in which they are applied to a field."""

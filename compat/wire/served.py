@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_SASL = "GAPS: TLS, SASL, SCRAM credentials, quotas, delegation tokens"
+_SASL = "GAPS: TLS, SASL, SCRAM credentials, delegation tokens"
 _GROUPS = "GAPS: the newer group protocols (KIP-848 consumer groups, share groups, streams groups)"
 _KRAFT = "GAPS: there is no Raft quorum"
 
@@ -13,8 +13,6 @@ NOT_SERVED_HERE: dict[int, str] = {
     39: _SASL,
     40: _SASL,
     41: _SASL,
-    48: _SASL,
-    49: _SASL,
     50: _SASL,
     51: _SASL,
     68: _GROUPS,

@@ -102,11 +102,11 @@ async def test_a_request_without_an_answer_costs_no_thread_time(tmp_path: Path) 
         await broker.client("admin") as admin,
     ):
         subject = Subject(broker, admin, await Topic.create(admin))
-        await subject.limit(request_percentage=1e-9)
         async with await subject.client() as client:
+            await subject.limit(request_percentage=1e-9)
             await subject.produce(client, BIG, acks=0)
             with trio.fail_after(30):
-                answer = await client.request(ApiVersionsRequest(), ApiVersionsResponse)
+                answer = await client.request(ApiVersionsRequest(), ApiVersionsResponse, version=2)
             assert answer.throttle_time_ms == 60_000
 
 

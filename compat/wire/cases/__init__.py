@@ -28,6 +28,7 @@ FAMILIES = (
     "quorum",
     "features",
     "acls",
+    "client_quotas",
     "broker_lifecycle",
 )
 
