@@ -475,7 +475,7 @@ RULES = (
     ),
     Rule(
         "quotas are looked up by entity and key; Kafka's order is that of hash tables",
-        ("DescribeClientQuotasResponse.entries[].values",),
+        ("DescribeClientQuotasResponse.entries*.values",),
         AnyOrder(("key",)),
     ),
     Rule("cluster ids are drawn at random", ("*.cluster_id",), Id("cluster id", (None, ""))),

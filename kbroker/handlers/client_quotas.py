@@ -73,7 +73,6 @@ class ClientQuotaHandlers:
                 error_code=error.code, error_message=error.message, entries=None
             )
         return DescribeClientQuotasResponse(
-            error_message=None,
             entries=[
                 _DescribedEntry(
                     entity=[

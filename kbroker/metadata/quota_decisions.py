@@ -5,6 +5,7 @@ An entity changes wholly or not at all, and by itself: one that is refused keeps
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from kbroker.quotas.connection_rates import address_of
@@ -82,6 +83,8 @@ def _check_value(known: Mapping[str, QuotaValueType], key: str, value: float) ->
     value_type = known.get(key)
     if value_type is None:
         raise _invalid(f"Invalid configuration key {key}")
+    if not math.isfinite(value):
+        raise _invalid(f"Quota {key} must be a finite number")
     if value <= 0:
         raise _invalid(f"Quota {key} must be greater than 0")
     if value_type is QuotaValueType.DOUBLE:

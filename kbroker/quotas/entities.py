@@ -47,8 +47,8 @@ USER_AND_CLIENT_QUOTAS: Final[Mapping[str, QuotaValueType]] = {
 }
 IP_QUOTAS: Final[Mapping[str, QuotaValueType]] = {CONNECTION_CREATION_RATE: QuotaValueType.INT}
 
-# Of two entity types Kafka's hash maps of this size tell the client id first.
-_ORDER: Final = (CLIENT_ID, IP, USER)
+# The order of Kafka's hash maps of this size.
+_ORDER: Final = (CLIENT_ID, USER, IP)
 
 
 def entity_of(names: Mapping[str, str | None]) -> ClientQuotaEntity:

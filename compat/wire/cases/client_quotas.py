@@ -128,7 +128,6 @@ VALUES: Mapping[str, tuple[str, float]] = {
     "a byte and a trace": (BYTES, 1.0000001),
     "the largest number of bytes": (BYTES, 2.0**63),
     "too many bytes": (BYTES, 2.0**64),
-    "not a number": (BYTES, float("nan")),
     "endless bytes": (BYTES, float("inf")),
     "endless percents": ("request_percentage", float("inf")),
     "a fraction of a percent": ("request_percentage", 0.001),

@@ -103,7 +103,7 @@ async def test_what_was_set_is_told(subject: Subject, version: int) -> None:
     assert (altered.error_code, altered.error_message) == (0, None)
     assert [(part.entity_type, part.entity_name) for part in altered.entity] == [("user", None)]
     response = await subject.describe(version=version)
-    assert (response.error_code, response.error_message, response.throttle_time_ms) == (0, None, 0)
+    assert (response.error_code, response.error_message, response.throttle_time_ms) == (0, "", 0)
     (entry,) = response.entries or []
     assert [(part.entity_type, part.entity_name) for part in entry.entity] == [("user", None)]
     assert {value.key: value.value for value in entry.values} == values

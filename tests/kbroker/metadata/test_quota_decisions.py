@@ -29,6 +29,8 @@ ODD = entity_of({USER: "a/b=c%d é", CLIENT_ID: None})
         ({USER: "u"}, "", 1, "Invalid configuration key "),
         ({USER: "u"}, "producer_byte_rate", 0, "Quota producer_byte_rate must be greater than 0"),
         ({USER: "u"}, "request_percentage", -0.5, "Quota request_percentage must be greater than 0"),
+        ({USER: "u"}, "request_percentage", float("nan"), "must be a finite number"),
+        ({USER: "u"}, "request_percentage", float("inf"), "must be a finite number"),
         ({USER: "u"}, "consumer_byte_rate", 1.5, "consumer_byte_rate cannot be a fractional value."),
         ({USER: "u"}, "producer_byte_rate", 2.0**64, "is too large for a LONG."),
         ({IP: None}, "connection_creation_rate", 2.0**31, "is too large for an INT."),
