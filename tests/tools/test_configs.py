@@ -119,12 +119,12 @@ def test_what_the_broker_refuses_is_told_with_kafkas_exception(run: Command, boo
 
 
 def test_what_the_cluster_does_not_know_is_told_as_kafka_tells_it(run: Command) -> None:
-    """kbroker keeps no quotas."""
+    """kbroker keeps no credentials."""
     refused = run("--describe", "--entity-type", "users")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err.splitlines()[1] == (
         "java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.UnsupportedVersionException: "
-        "The node does not support DESCRIBE_CLIENT_QUOTAS"
+        "The node does not support DESCRIBE_USER_SCRAM_CREDENTIALS"
     )
 
 
@@ -304,7 +304,7 @@ def test_settings_are_split_outside_of_brackets() -> None:
 
 
 class QuotaBroker(Cluster):
-    """A cluster that keeps quotas and credentials, which kbroker does not: it notes what it is asked."""
+    """A cluster that keeps credentials, which kbroker does not, and quotas: it notes what it is asked."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
