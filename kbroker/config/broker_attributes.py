@@ -19,6 +19,7 @@ class BrokerAttributes:
     socket_connection_setup_timeout_ms: int
     max_connections: int
     max_connections_per_ip: int
+    max_connection_creation_rate: int
     connections_max_idle_ms: int
     max_request_partition_size_limit: int
     fetch_max_bytes: int

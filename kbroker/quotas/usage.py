@@ -96,6 +96,8 @@ class SampledRate:
         rate, averaged_ms = self.measure(now_ms)
         if rate <= limit:
             return 0
+        if limit <= 0:
+            return THROTTLE_MS_MAX
         # A use of O a second over W is one of T over W + X for X = (O - T) / T * W.
         return to_wait_ms((rate - limit) / limit * averaged_ms)
 

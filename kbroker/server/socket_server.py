@@ -16,7 +16,7 @@ import trio
 
 from kbroker.handlers.table import HandlerTable
 from kbroker.quotas.client_quotas import ClientQuotaManager
-from kbroker.quotas.connection_rates import ConnectionRates
+from kbroker.quotas.connection_rates import ConnectionRates, ListenerPlace
 from kbroker.server.connection import ClientConnection
 from kbroker.server.container_network import advertised_local_host
 from kbroker.server.request_memory import RequestMemory
@@ -139,6 +139,7 @@ class SocketServer:
             listener.close()
 
     async def _accept_all(self, name: str, listener: Listener, connections: trio.Nursery) -> None:
+        place = ListenerPlace(name, is_alone=len(self._listeners) == 1)
         while True:
             # As in Kafka, a full broker leaves new connections in the backlog until there is room.
             while len(self._connections) >= self._limits.connections_max:
@@ -150,14 +151,24 @@ class SocketServer:
                 return
             host = accepted.peer_address.host
             rates = self._connection_rates
-            if rates is not None and rates.is_enabled and (throttle_ms := rates.throttle_ms(host)):
-                self._refuse_later(accepted, throttle_ms, connections)
-                continue
+            if rates is not None:
+                if wait_ms := rates.wait_ms(place):
+                    await self._keep_waiting(accepted, wait_ms / 1000)
+                if throttle_ms := rates.throttle_ms(host, place):
+                    self._refuse_later(accepted, throttle_ms, connections)
+                    continue
             if self._connections_by_ip[host] >= self._per_ip_max(host):
                 logger.info("%s: too many connections from %s, one is refused", self._broker_name, host)
                 accepted.close()
                 continue
             connections.start_soon(self._serve, self._admit(name, accepted))
+
+    async def _keep_waiting(self, accepted: Connection, seconds: float) -> None:
+        try:
+            await self._world.sleep(seconds)
+        except BaseException:
+            accepted.close()
+            raise
 
     def _refuse_later(self, accepted: Connection, throttle_ms: int, connections: trio.Nursery) -> None:
         """Close a connection that came too soon only after a while: a client that is refused at once comes at once."""

@@ -156,6 +156,7 @@ KEYS = (
         "New connections per second that are accepted over all listeners.",
         at_least(0),
         dynamic=CLUSTER_WIDE,
+        acted_on=True,
     ),
     int64(
         "connections.max.idle.ms",

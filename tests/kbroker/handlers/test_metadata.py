@@ -77,7 +77,9 @@ async def subject() -> AsyncIterator[Subject]:
 
 
 class NoCreator:
-    async def auto_create_topics(self, names: Iterable[str]) -> dict[str, ApiError | None]:
+    async def auto_create_topics(
+        self, names: Iterable[str], charge: object = None
+    ) -> dict[str, ApiError | None]:
         raise AssertionError("nothing may be created here")
 
 
@@ -263,7 +265,9 @@ async def test_topic_that_cannot_be_created_says_why(subject: Subject) -> None:
 
 async def test_creation_that_fails_as_a_whole_does_not_hide_the_rest() -> None:
     class Unreachable:
-        async def auto_create_topics(self, names: Iterable[str]) -> dict[str, ApiError | None]:
+        async def auto_create_topics(
+            self, names: Iterable[str], charge: object = None
+        ) -> dict[str, ApiError | None]:
             assert list(names) == ["new"]
             raise ApiError(ErrorCode.REQUEST_TIMED_OUT)
 

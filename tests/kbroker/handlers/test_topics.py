@@ -160,18 +160,18 @@ class StuckController:
             raise self._error
         await trio.sleep_forever()
 
-    async def create_topics(self, topics: Sequence[object], *, validate_only: bool = False) -> list:
+    async def create_topics(self, topics: Sequence[object], **how: object) -> list:
         await self._stick()
         return []
 
     async def catch_up(self) -> None:
         await self._stick()
 
-    async def delete_topics(self, topic_ids: Sequence[uuid.UUID]) -> dict:
+    async def delete_topics(self, topic_ids: Sequence[uuid.UUID], **how: object) -> dict:
         await self._stick()
         return {}
 
-    async def create_partitions(self, topics: Sequence[object], *, validate_only: bool = False) -> dict:
+    async def create_partitions(self, topics: Sequence[object], **how: object) -> dict:
         await self._stick()
         return {}
 

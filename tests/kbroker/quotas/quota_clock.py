@@ -16,6 +16,8 @@ class QuotaSettings:
     quota_window_size_seconds: int = 1
     controller_quota_window_num: int = 11
     controller_quota_window_size_seconds: int = 1
+    max_connection_creation_rate: int = 2**31 - 1
+    inter_broker_listener_name: str = "BROKERS"
 
 
 @dataclass

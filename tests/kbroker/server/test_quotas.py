@@ -173,6 +173,23 @@ async def test_a_connection_too_many_is_closed_but_only_after_a_while(autojump_c
             await heartbeat(served)
 
 
+async def test_connections_of_a_broker_that_takes_no_more_wait_their_turn(autojump_clock: MockClock) -> None:
+    settings = QuotaSettings(max_connection_creation_rate=1)
+    found = ConnectionRates(settings=settings, monotonic=trio.current_time)
+    async with running(connection_rates=found) as broker:
+        began = trio.current_time()
+        for number in range(12):
+            async with await broker.client() as served:
+                await heartbeat(served)
+            # In Kafka's way the waiting is for a sample at most, and counts on: the twelfth is one too many still.
+            assert trio.current_time() == began + max(0, number - 9)
+        waiting = await broker.network.connect("127.0.0.1", broker.port)
+        await wait_all_tasks_blocked()
+        await broker.server.stop(5)
+        assert await waiting.receive_into(memoryview(bytearray(1))) == 0
+        assert trio.current_time() == began + 2
+
+
 async def test_only_so_many_are_held_back(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket_server, "_HELD_BACK_MAX", 2)
     async with running(connection_rates=rates(0.01)) as broker:
