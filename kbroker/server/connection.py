@@ -212,8 +212,6 @@ class ClientConnection:
     @property
     def is_waiting_for_handler(self) -> bool:
         """Whether its silence is the broker's doing."""
-        if self._muted_until:
-            return True
         if self._unanswered:
             return self._unanswered[0].response is None
         return self._is_waiting_for_handler

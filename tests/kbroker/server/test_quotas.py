@@ -78,13 +78,17 @@ async def test_a_version_that_cannot_say_so_is_held_back_without_a_word(autojump
         assert trio.current_time() == began + 2
 
 
-async def test_a_client_that_is_held_back_is_not_idle(autojump_clock: MockClock) -> None:
+async def test_a_client_that_is_held_back_for_longer_than_it_may_be_idle_is_closed(
+    autojump_clock: MockClock,
+) -> None:
     async with (
         running(produce, quotas=quotas(), connection_idle_ms_max=3000) as broker,
         await client(broker, "slow") as slow,
     ):
         assert await heartbeat(slow, 2000) == 10_000
-        await heartbeat(slow)
+        began = trio.current_time()
+        assert await is_closed(slow)
+        assert 3 <= trio.current_time() - began <= 5
 
 
 async def test_stopping_does_not_wait_for_clients_that_are_held_back(autojump_clock: MockClock) -> None:
