@@ -70,9 +70,15 @@ def have_quotas(at: Scene) -> None:
         AlterClientQuotasResponse,
     )
     assert all(entry.error_code == ErrorCode.NONE for entry in altered.entries), altered
-    seen = describe((USER, EXACT, at.name("user")))
-    while len(at.call(seen, DescribeClientQuotasResponse).entries or []) < len(entities) - 1:
-        pass  # brokers of Apache Kafka follow the controller
+    wait_until_told(at, "before")
+
+
+def wait_until_told(at: Scene, when: str) -> None:
+    """Brokers of Apache Kafka follow the controller: what is altered last is told of last."""
+    marker = at.name(when)
+    at.call(alter(([(USER, marker)], [(BYTES, 1e9)])), AlterClientQuotasResponse)
+    while not at.call(describe((USER, EXACT, marker)), DescribeClientQuotasResponse).entries:
+        pass
 
 
 FILTERS: Mapping[str, tuple[Sequence[tuple[str, int, str]], bool]] = {
@@ -175,6 +181,7 @@ ALTER_CLIENT_QUOTAS.add(
 
 def _altered_and_described(at: Scene, request: AlterClientQuotasRequest) -> None:
     at.ask(request)
+    wait_until_told(at, "after")
     at.ask(describe((USER, EXACT, at.name("user"))))
     at.ask(describe((USER, EXACT, at.name("other"))))
 
