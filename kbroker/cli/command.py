@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from kbroker.prompt import arguments as prompt
@@ -24,11 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(given)
     # Each command's code is imported when it is the one that runs: the start of the broker is timed.
     if options.command == "serve":
-        from kbroker.cli.serve import serve
+        with _nothing_to_collect():
+            from kbroker.cli.serve import serve
 
         sys.exit(serve(options))
     if options.command == "container":
-        from kbroker.cli.container import serve_in_container
+        with _nothing_to_collect():
+            from kbroker.cli.container import serve_in_container
 
         sys.exit(serve_in_container(options))
     if options.command == "health":
@@ -42,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from kbroker.cli.wire_decode import decode
 
     sys.exit(decode(options))
+
+
+@contextmanager
+def _nothing_to_collect() -> Iterator[None]:
+    """Modules are imported to stay: looking for garbage among them, now and later, is a tenth of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _Version(argparse.Action):
