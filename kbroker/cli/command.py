@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NoReturn
 
 from kbroker.prompt import arguments as prompt
+from kbroker.tools.scripts import imported
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9092
@@ -26,15 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(given)
     # Each command's code is imported when it is the one that runs: the start of the broker is timed.
     if options.command == "serve":
-        with _nothing_to_collect():
-            from kbroker.cli.serve import serve
-
-        sys.exit(serve(options))
+        sys.exit(imported("kbroker.cli.serve", "serve")(options))
     if options.command == "container":
-        with _nothing_to_collect():
-            from kbroker.cli.container import serve_in_container
-
-        sys.exit(serve_in_container(options))
+        sys.exit(imported("kbroker.cli.container", "serve_in_container")(options))
     if options.command == "health":
         from kbroker.cli.health import health
 
@@ -46,17 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from kbroker.cli.wire_decode import decode
 
     sys.exit(decode(options))
-
-
-@contextmanager
-def _nothing_to_collect() -> Iterator[None]:
-    """Modules are imported to stay: looking for garbage among them, now and later, is a tenth of the start."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 class _Version(argparse.Action):

@@ -1,4 +1,4 @@
-"""What the console scripts of Kafka's commands call: the commands' modules are imported from here.
+"""What console scripts call, those of Kafka's commands and `kbroker` itself: their modules are imported from here.
 
 A command lives for a fraction of a second, most of which is importing. The garbage collector would look through what
 is imported over and over, and through all of it once more at the end, to find nothing: a fifth of a command's time.
