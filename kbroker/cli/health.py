@@ -86,11 +86,11 @@ async def check_controller(network: Network, address: Address, timeout_s: float)
 
 
 def parse_address(text: str) -> Address:
-    """``HOST:PORT`` or ``[HOST]:PORT``, the first of several; ValueError if it is neither."""
-    host, _, port = text.split(",", 1)[0].strip().rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
+    """``HOST:PORT`` or ``[HOST]:PORT``, the first of several; without a host, this machine. ValueError."""
+    host, colon, port = text.split(",", 1)[0].strip().rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:
         raise ValueError(f"{text!r} is not HOST:PORT")
-    return Address(host.removeprefix("[").removesuffix("]"), int(port))
+    return Address(host.removeprefix("[").removesuffix("]") or "localhost", int(port))
 
 
 def own_controller(environment: Mapping[str, str], properties: bytes | None) -> Address | None:

@@ -134,15 +134,14 @@ async def test_a_peer_that_hangs_up_is_not() -> None:
         ("localhost:9092", Address("localhost", 9092)),
         ("[::1]:9092", Address("::1", 9092)),
         ("a:1,b:2", Address("a", 1)),
+        (":9092", Address("localhost", 9092)),
     ],
 )
 def test_addresses_are_read(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
-@pytest.mark.parametrize(
-    "text", ["", "localhost", ":9092", "localhost:", "localhost:kafka", "localhost:65536"]
-)
+@pytest.mark.parametrize("text", ["", "localhost", ":", "localhost:", "localhost:kafka", "localhost:65536"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_address(text)
