@@ -17,7 +17,11 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from kbroker.config.resources import ConfigResourceType
-from kbroker.config.topic_names import CLUSTER_METADATA_TOPIC, collision_key
+from kbroker.config.topic_names import (
+    CLUSTER_METADATA_TOPIC,
+    collision_key,
+    validate_topic_name,
+)
 from kbroker.metadata import keys
 from kbroker.metadata.config_decisions import (
     ConfigChange,

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 ATTEMPTS_MAX: Final = 10
 # How long a decision that lost its race waits for the winner's change to show in the image.
 CATCH_UP_WAIT_S: Final = 0.1
+# As long as Kafka's brokers wait for their controller (request.timeout.ms by default).
+CATCH_UP_MAX_S: Final = 30.0
 _PARTS_OF_LOST_BATCH: Final = 8
 
 
@@ -75,25 +77,38 @@ class DecisionWriter:
         Returns when the image holds what was written. ApiError REQUEST_TIMED_OUT if that cannot be done.
         """
         async with self._turn:
-            pending = subjects
-            writes = [] if validate_only else decide(pending)
-            if len(writes) < len(pending):
-                await self.catch_up()
-                writes = decide(pending)
-            if validate_only:
+            writes = [] if validate_only else decide(subjects)
+            if len(writes) == len(subjects):
+                await self._write_all(subjects, writes, decide)
                 return
-            for _ in range(ATTEMPTS_MAX):
-                lost = await self._write(writes)
-                if not lost:
-                    return
-                await self.catch_up()
-                pending = [subject for subject in pending if subject in lost]
-                writes = decide(pending)
+        # Others have their turn while this one waits.
+        await self.catch_up()
+        async with self._turn:
+            writes = decide(subjects)
+            if not validate_only:
+                await self._write_all(subjects, writes, decide)
+
+    async def _write_all(
+        self,
+        pending: Sequence[_Subject],
+        writes: Sequence[Write],
+        decide: Callable[[Sequence[_Subject]], list[Write]],
+    ) -> None:
+        for _ in range(ATTEMPTS_MAX):
+            lost = await self._write(writes)
+            if not lost:
+                return
+            await self.catch_up()
+            pending = [subject for subject in pending if subject in lost]
+            writes = decide(pending)
         raise lost_every_race()
 
     async def catch_up(self) -> None:
-        """See ``ClusterMetadata.catch_up``. ApiError REQUEST_TIMED_OUT."""
-        await reachable(self._metadata.catch_up())
+        """See ``ClusterMetadata.catch_up``. ApiError REQUEST_TIMED_OUT, also if the image stands still."""
+        with trio.move_on_after(CATCH_UP_MAX_S):
+            await reachable(self._metadata.catch_up())
+            return
+        raise store_unreachable()
 
     async def _write(self, writes: Sequence[Write]) -> list[object]:
         """The subjects of the writes that did not happen because something had changed."""

@@ -37,6 +37,11 @@ class ClusterMetadata:
         self._listeners: list[MetadataListener] = []
         self._advanced = trio.Event()
         self._arrived = trio.Event()
+        self._barrier_turn = trio.Lock()
+        self._barriers_begun = 0
+        self._barrier_reached = 0
+        """The last that was reached, by number, and ``_barrier_revision``."""
+        self._barrier_revision = 0
 
     @property
     def image(self) -> ClusterImage:
@@ -74,7 +79,14 @@ class ClusterMetadata:
 
     async def catch_up(self) -> ClusterImage:
         """Wait until the image holds all that anybody had changed before this call. StoreUnavailableError."""
-        return await self.wait_for(await self._store.barrier())
+        asked = self._barriers_begun
+        async with self._barrier_turn:
+            # Whoever asks while a barrier is under way needs the next one, and one is enough for all who wait for it.
+            if self._barrier_reached <= asked:
+                self._barriers_begun += 1
+                self._barrier_revision = await self._store.barrier()
+                self._barrier_reached = self._barriers_begun
+        return await self.wait_for(self._barrier_revision)
 
     async def wait_for_newer(self, image: ClusterImage) -> ClusterImage:
         """Wait until ``newest`` is another image than this one."""

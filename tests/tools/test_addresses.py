@@ -24,5 +24,5 @@ def test_addresses_are_read(text: str, address: Address) -> None:
 
 @pytest.mark.parametrize("text", ["", "localhost", "localhost:", ":", "localhost:kafka", "localhost:65536"])
 def test_what_is_no_address_is_told_in_the_words_of_java(text: str) -> None:
-    with pytest.raises(ValueError, match="Invalid url in bootstrap.servers: "):
+    with pytest.raises(ValueError, match=r"Invalid url in bootstrap\.servers: "):
         parse_address(text)

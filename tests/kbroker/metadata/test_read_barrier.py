@@ -194,3 +194,107 @@ async def test_store_out_of_reach_is_told_and_nothing_is_decided(autojump_clock:
             with pytest.raises(ApiError) as raised:
                 await refused
             assert raised.value.code == ErrorCode.REQUEST_TIMED_OUT
+
+
+class SlowBarrier(LateStore):
+    """A barrier takes a second, and fails while ``failures`` says so."""
+
+    failures = 0
+
+    async def barrier(self) -> int:
+        await trio.sleep(1)
+        revision = await super().barrier()
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailableError
+        return revision
+
+
+@asynccontextmanager
+async def behind_slow_barriers(
+    failures: int = 0,
+) -> AsyncIterator[tuple[Cluster, SlowBarrier, ClusterMetadata]]:
+    async with running_cluster(broker(1), broker(2)) as cluster, trio.open_nursery() as nursery:
+        store = SlowBarrier(cluster.store)
+        store.failures = failures
+        metadata = ClusterMetadata(store, sleep=trio.sleep)
+        await metadata.load()
+        nursery.start_soon(metadata.run)
+        yield cluster, store, metadata
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_a_barrier_to_end_shares_the_next(autojump_clock: MockClock) -> None:
+    async with behind_slow_barriers() as (_, store, metadata):
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(metadata.catch_up)
+            await trio.sleep(0.5)
+            for _ in range(4):
+                nursery.start_soon(metadata.catch_up)
+        assert (store.barriers, trio.current_time() - began) == (2, 2)
+
+
+async def test_nobody_shares_a_barrier_that_had_begun_before(autojump_clock: MockClock) -> None:
+    async with behind_slow_barriers() as (cluster, _, metadata), trio.open_nursery() as nursery:
+        nursery.start_soon(metadata.catch_up)
+        await trio.sleep(0.5)
+        await cluster.create("meanwhile")
+        image = await metadata.catch_up()
+        assert "meanwhile" in image.topics
+
+
+async def test_nobody_shares_a_barrier_that_failed(autojump_clock: MockClock) -> None:
+    async with behind_slow_barriers(failures=2) as (cluster, store, metadata):
+        await cluster.create("there")
+        seen: list[object] = []
+
+        async def catch_up() -> None:
+            try:
+                seen.append("there" in (await metadata.catch_up()).topics)
+            except StoreUnavailableError:
+                seen.append("failed")
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(catch_up)
+        assert sorted(map(str, seen)) == ["True", "True", "failed", "failed"]
+        assert store.barriers == 3
+
+
+async def test_others_decide_while_one_waits_for_its_barrier(autojump_clock: MockClock) -> None:
+    async with behind_slow_barriers() as (cluster, store, metadata):
+        controller = make_controller(2, store, metadata, cluster.settings)
+        await cluster.create("there")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(controller.create_topics, [new_topic("not a name")])
+            await trio.sleep(0.5)
+            nursery.start_soon(controller.create_topics, [new_topic("new", assignments=[(0, [1])])])
+            await trio.sleep(0.25)
+            assert "new" in cluster.image.topics
+
+
+async def test_an_image_that_stands_still_is_not_waited_for_for_ever(autojump_clock: MockClock) -> None:
+    async with running_cluster(broker(1), broker(2)) as cluster:
+        metadata = ClusterMetadata(cluster.store)
+        await metadata.load()  # and nobody runs it
+        controller = make_controller(2, cluster.store, metadata, cluster.settings)
+        await cluster.create("there")
+        began = trio.current_time()
+        with pytest.raises(ApiError) as raised:
+            await controller.incremental_alter_configs({(TOPIC, "there"): [("retention.ms", 0, "1")]})
+        assert raised.value.code == ErrorCode.REQUEST_TIMED_OUT
+        assert trio.current_time() - began == 30
+
+
+async def test_a_name_that_nothing_may_have_costs_those_who_use_it_no_barrier(
+    autojump_clock: MockClock,
+) -> None:
+    async with two_brokers() as (_, late, store):
+        outcome = await late.auto_create_topics(["no name", "there"])
+        assert {name: code_of(error) for name, error in outcome.items()} == {
+            "no name": ErrorCode.INVALID_TOPIC_EXCEPTION,
+            "there": None,
+        }
+        assert store.barriers == 0
