@@ -84,11 +84,6 @@ def decode_request(frame: Buffer) -> tuple[RequestHeader, Request]:
     return header, request
 
 
-def header_size(header: RequestHeader) -> int:
-    """Bytes of a request's header without tagged fields."""
-    return len(header.encode(request_header_version(header.request_api_key, header.request_api_version)))
-
-
 def _best_effort_header(frame: Buffer, api_key: int, version: int, correlation_id: int) -> RequestHeader:
     try:
         # The first fields of all header versions are alike.

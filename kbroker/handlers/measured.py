@@ -58,5 +58,5 @@ class _MeasuredLater(LaterResponse):
     async def wait(self) -> Response:
         response = await self.quotas.timed(self.later.wait())
         self.quotas.settle()
-        tell_throttle_time(response, self.quotas.throttle_time_ms)
+        tell_throttle_time(response, self.quotas.throttle_time_left_ms())
         return response

@@ -159,7 +159,13 @@ class Controller(PartitionController):
         if CLUSTER_METADATA_TOPIC in outcome:
             outcome[CLUSTER_METADATA_TOPIC] = ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
             wanted.remove(CLUSTER_METADATA_TOPIC)
-        missing = [name for name in wanted if name not in self._metadata.image.topics]
+        for name in wanted:
+            # Refused here, and not behind a barrier of the store: clients ask for the same wrong name over and over.
+            try:
+                validate_topic_name(name)
+            except ApiError as error:
+                outcome[name] = error
+        missing = [name for name in wanted if not outcome[name] and name not in self._metadata.image.topics]
         topics = [self._topic_by_default(name) for name in missing]
         for result in await self.create_topics(topics, charge=charge):
             if result.error_code not in (ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS):
@@ -499,22 +505,24 @@ def _failed_topic(name: str, error: ApiError) -> CreatableTopicResult:
 
 
 class _Charges:
-    """Charges each subject of a request once, however often it is decided about."""
+    """Charges each subject of a request for its partitions once, and for more of them if it is decided about again."""
 
     def __init__(self, charge: Charge | None) -> None:
         self._charge = charge
-        self._refusals: dict[object, ApiError | None] = {}
+        self._charged: dict[object, int] = {}
+        self._refusals: dict[object, ApiError] = {}
 
     def charge(self, subject: object, partitions: int) -> None:
         """ApiError THROTTLING_QUOTA_EXCEEDED, again each time."""
         if self._charge is None:
             return
-        if subject not in self._refusals:
-            self._refusals[subject] = None
+        if subject in self._refusals:
+            raise self._refusals[subject]
+        further = partitions - self._charged.get(subject, 0)
+        if further > 0:
             try:
-                self._charge(partitions)
+                self._charge(further)
             except ApiError as error:
                 self._refusals[subject] = error
-        refusal = self._refusals[subject]
-        if refusal is not None:
-            raise refusal
+                raise
+            self._charged[subject] = partitions

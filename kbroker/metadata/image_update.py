@@ -214,7 +214,7 @@ def difference(before: ClusterImage, after: ClusterImage) -> ImageDelta:
         configs_changed=tuple(_changed_keys(before.config_revisions, after.config_revisions)),
         brokers_changed=tuple(_changed_keys(before.brokers, after.brokers)),
         controller_changed=before.controller != after.controller,
-        client_quotas_changed=before.client_quota_revisions != after.client_quota_revisions,
+        client_quotas_changed=before.client_quota_revisions is not after.client_quota_revisions,
         features_changed=before.features != after.features,
         deletions_changed=before.deleted_topics is not after.deleted_topics,
     )

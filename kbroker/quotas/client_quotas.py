@@ -241,6 +241,11 @@ class RequestQuotas:
         if self._mutations is not None:
             self._throttle(self._mutations.throttle_ms())
 
+    def throttle_time_left_ms(self) -> int:
+        """What of it is still to come, for an answer that had to wait itself."""
+        passed_ms = (self._manager.monotonic() - self.settled_at) * 1000
+        return max(self.throttle_time_ms - int(passed_ms), 0)
+
     def _record_time(self) -> Measured | None:
         seconds, self._thread_s = self._thread_s, 0.0
         measured = None if self._is_time_exempt else self._measured(self._manager.request)

@@ -128,4 +128,8 @@ class TokenBucket:
 
     def throttle_ms(self, limit: float, now_ms: int) -> int:
         tokens = self.tokens(limit, now_ms)
-        return to_wait_ms(-tokens / limit * 1000) if tokens < 0 else 0
+        if tokens >= 0:
+            return 0
+        if limit <= 0:  # what is imported is not looked at
+            return THROTTLE_MS_MAX
+        return to_wait_ms(-tokens / limit * 1000)

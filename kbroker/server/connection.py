@@ -43,7 +43,6 @@ from wire.headers import (
     UnsupportedRequestError,
     decode_request,
     encode_response,
-    header_size,
 )
 from wire.messages import API_KEYS
 from wire.messages.api_versions import ApiVersionsRequest
@@ -121,26 +120,32 @@ class ClientConnection:
         while not self._stopping:
             if self._muted_until:
                 await self._stay_muted()
-            frame = await self._receive_frame()
-            if frame is None:
+            if not await self._serve_request(nursery):
                 return
-            header, request = self._decode(frame)
-            self._request_name = API_KEYS[header.request_api_key].name
-            self._is_in_hand = True
-            try:
-                while self._unanswered and not self._may_overtake(header):
-                    await self._answered.park()
-                response = await self._handle(header, request, frame)
-                if self._unanswered or isinstance(response, LaterResponse):
-                    self._answer_later(header, response, nursery)
-                elif response is not None:
-                    sending = self._send(header, response)
-                    await (sending if self._measured is None else self._measured.timed(sending))
-                if self._measured is not None:
-                    self._mute(self._measured)
-            finally:
-                self._is_in_hand = False
-                self._release()
+
+    async def _serve_request(self, nursery: trio.Nursery) -> bool:
+        """Whether there was one. Nothing of it stays in memory while the next one is waited for."""
+        frame = await self._receive_frame()
+        if frame is None:
+            return False
+        header, request = self._decode(frame)
+        self._request_name = API_KEYS[header.request_api_key].name
+        self._is_in_hand = True
+        try:
+            while self._unanswered and not self._may_overtake(header):
+                await self._answered.park()
+            response = await self._handle(header, request, len(frame))
+            if self._unanswered or isinstance(response, LaterResponse):
+                self._answer_later(header, response, nursery)
+            elif response is not None:
+                sending = self._send(header, response)
+                await (sending if self._measured is None else self._measured.timed(sending))
+            if self._measured is not None:
+                self._mute(self._measured)
+        finally:
+            self._is_in_hand = False
+            self._release()
+        return True
 
     def _mute(self, measured: RequestQuotas) -> None:
         self._measured = None
@@ -261,7 +266,7 @@ class ClientConnection:
         return header, request
 
     async def _handle(
-        self, header: RequestHeader, request: Request, frame: bytearray
+        self, header: RequestHeader, request: Request, request_bytes: int
     ) -> Response | LaterResponse | None:
         row = self._table.get(header.request_api_key)
         assert row is not None, "_decode lets only served keys through"
@@ -283,9 +288,7 @@ class ClientConnection:
                 and quotas.is_enabled
                 and not is_from_a_broker(request, context.api_version)
             ):
-                self._measured = quotas.begin(
-                    context.principal, context.client_id or "", len(frame) - header_size(header)
-                )
+                self._measured = quotas.begin(context.principal, context.client_id or "", request_bytes)
                 response = await answer_within_quotas(row.handler, request, context, self._measured)
             else:
                 response = await row.handler(request, context)

@@ -98,6 +98,22 @@ async def test_a_decision_made_again_is_charged_once(subject: Subject) -> None:
     assert subject.tokens() == 6
 
 
+async def test_what_has_grown_meanwhile_is_charged_for_all_of_it(subject: Subject) -> None:
+    cluster = subject.cluster
+    topic_id = await cluster.create("t", 1)
+    store = InterferingStore(cluster.store)
+    births = [keys.newborn_partition((1,), (1,))] * 5
+    store.before = [Put(keys.topic_key("t"), keys.encode_topic("t", topic_id, births))]
+    controller = make_controller(1, store, cluster.metadata, cluster.settings)  # type: ignore[arg-type]
+    subject.handlers = TopicHandlers(
+        controller=controller, current_image=lambda: cluster.image, settings=cluster.settings
+    )
+    request = DeleteTopicsRequest(topic_names=["t"], **TIME)
+    response = await subject.send(subject.handlers.delete_topics, request, 5)
+    assert [topic.error_code for topic in response.responses] == [OK]
+    assert subject.tokens() == 6
+
+
 @pytest.mark.parametrize(
     ("version", "codes", "topics"), [(4, [OK, OK], 0), (5, [OK, REFUSED], 1), (6, [OK, REFUSED], 1)]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,3 +134,10 @@ def test_times_to_wait_are_what_a_response_can_say() -> None:
     assert use(rate(), 1, float("inf"), 0) == 0
     assert use(bucket(), 1e300, 1e-300, 0) == THROTTLE_MS_MAX
     assert use(bucket(), 1, float("nan"), 0) == 0
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0])
+def test_who_may_use_nothing_waits_for_ever(limit: float) -> None:
+    """Kafka's metadata may hold such values; they are imported as they are."""
+    assert use(rate(), 1, limit, 0) == THROTTLE_MS_MAX
+    assert use(bucket(), 1, limit, 0) == THROTTLE_MS_MAX
