@@ -30,6 +30,8 @@ PASSING = (
     ErrorCode.NOT_COORDINATOR,
 )
 """Answers that another moment changes."""
+_ID_OF_EACH_PARTITION = [chr(code) for code in range(50, 100)]
+"""One for each of 50 partitions: the hash of a single letter is its code."""
 
 
 @dataclass
@@ -82,7 +84,7 @@ def transactional(
 
 
 def await_transactions(scene: Scene) -> None:
-    """Until there is a coordinator of transactions."""
+    """Until there is a coordinator of transactions, all partitions of its topic are loaded, and it has producer ids."""
 
     def wait() -> bool:
         asked = FindCoordinatorRequest(coordinator_keys=["any"], key_type=TRANSACTIONS)
@@ -91,6 +93,15 @@ def await_transactions(scene: Scene) -> None:
             lambda code: code == ErrorCode.NONE,
             "a coordinator of transactions",
         )
+        scene.until(
+            lambda: scene.call(
+                DescribeTransactionsRequest(transactional_ids=_ID_OF_EACH_PARTITION),
+                DescribeTransactionsResponse,
+            ),
+            lambda answer: not any(state.error_code in PASSING for state in answer.transaction_states),
+            "all coordinators of transactions",
+        )
+        idempotent(scene)
         return True
 
     scene.side.once("transactions topic", wait)
