@@ -12,11 +12,10 @@ limit are measured; in Kafka everybody is from the first limit on.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from kbroker.config.limits import INT32_MAX, MEASURED_CLIENTS_MAX
+from kbroker.config.limits import INT32_MAX
 from kbroker.quotas.entities import (
     CONSUMER_BYTE_RATE,
     CONTROLLER_MUTATION_RATE,
@@ -26,7 +25,7 @@ from kbroker.quotas.entities import (
 )
 from kbroker.quotas.limits import Limits, Sharers
 from kbroker.quotas.thread_time import ThreadTime
-from kbroker.quotas.usage import SampledRate, TokenBucket, Usage, Window
+from kbroker.quotas.usage import RecentUsages, SampledRate, TokenBucket, Usage, Window
 from wire.errors import ApiError, ErrorCode
 
 _Result = TypeVar("_Result")
@@ -74,9 +73,8 @@ class _Quota:
 
     def __init__(self, key: str, new_usage: Callable[[], Usage]) -> None:
         self._key = key
-        self._new_usage = new_usage
         self._limits = Limits({}, key)
-        self._usages: OrderedDict[Sharers, Usage] = OrderedDict()  # least recently used first
+        self._usages: RecentUsages[Sharers, Usage] = RecentUsages(new_usage)
 
     @property
     def is_enabled(self) -> bool:
@@ -94,14 +92,7 @@ class _Quota:
         limit = self._limits.of(sharers)
         if limit is None:
             return None
-        usage = self._usages.get(sharers)
-        if usage is None:
-            usage = self._usages[sharers] = self._new_usage()
-            if len(self._usages) > MEASURED_CLIENTS_MAX:
-                self._usages.popitem(last=False)
-        else:
-            self._usages.move_to_end(sharers)
-        return Measured(usage, limit)
+        return Measured(self._usages.of(sharers), limit)
 
 
 class ClientQuotaManager:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
-from kbroker.config.limits import INT32_MAX, MEASURED_CLIENTS_MAX
+from kbroker.config.limits import INT32_MAX
 from kbroker.quotas.client_quotas import QuotaSettings, client_window
 from kbroker.quotas.entities import CONNECTION_CREATION_RATE, IP, ClientQuotas
-from kbroker.quotas.usage import SampledRate
+from kbroker.quotas.usage import RecentUsages, SampledRate
 
 _Address = IPv4Address | IPv6Address
 
@@ -56,7 +55,9 @@ class ConnectionRates:
         self._monotonic = monotonic
         self._default: float | None = None
         self._limits: dict[_Address, float] = {}
-        self._rates: OrderedDict[_Address, SampledRate] = OrderedDict()  # least recently used first
+        self._rates: RecentUsages[_Address, SampledRate] = RecentUsages(
+            lambda: SampledRate(lambda: client_window(settings))
+        )
 
     def update(self, quotas: ClientQuotas) -> None:
         """From now on these quotas hold."""
@@ -95,13 +96,7 @@ class ConnectionRates:
         limit = None if address is None else self._limits.get(address, self._default)
         if address is None or limit is None:
             return 0
-        rate = self._rates.get(address)
-        if rate is None:
-            rate = self._rates[address] = SampledRate(lambda: client_window(self._settings))
-            if len(self._rates) > MEASURED_CLIENTS_MAX:
-                self._rates.popitem(last=False)
-        else:
-            self._rates.move_to_end(address)
+        rate = self._rates.of(address)
         now_ms = self._now_ms()
         rate.record(1, limit, now_ms)
         throttle_ms = self._bounded(rate.throttle_ms(limit, now_ms))

@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from kbroker.config.limits import MEASURED_CLIENTS_MAX
 
 THROTTLE_MS_MAX: Final = 2**31 - 1
 
@@ -30,11 +33,36 @@ class Usage(Protocol):
         ...
 
 
+_User = TypeVar("_User", bound=Hashable)
+_Usage = TypeVar("_Usage", bound=Usage)
+
+
 def to_wait_ms(milliseconds: float) -> int:
     """Rounded as Java rounds, and no longer than a response can say. Only a limit that is no number gives none."""
     if math.isnan(milliseconds):
         return 0
     return math.floor(min(max(milliseconds, 0.0), THROTTLE_MS_MAX) + 0.5)
+
+
+class RecentUsages(Generic[_User, _Usage]):
+    """What each of those used who were seen last, ``MEASURED_CLIENTS_MAX`` of them."""
+
+    def __init__(self, new_usage: Callable[[], _Usage]) -> None:
+        self._new_usage = new_usage
+        self._usages: OrderedDict[_User, _Usage] = OrderedDict()  # least recently used first
+
+    def of(self, user: _User) -> _Usage:
+        usage = self._usages.get(user)
+        if usage is None:
+            usage = self._usages[user] = self._new_usage()
+            if len(self._usages) > MEASURED_CLIENTS_MAX:
+                self._usages.popitem(last=False)
+        else:
+            self._usages.move_to_end(user)
+        return usage
+
+    def clear(self) -> None:
+        self._usages.clear()
 
 
 class _Sample:

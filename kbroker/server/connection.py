@@ -38,12 +38,7 @@ from kbroker.world import Connection, ConnectionLost, Part, World
 from storage.file_slice import FileSlice
 from wire.errors import ProtocolError
 from wire.framing import FrameReader
-from wire.headers import (
-    RequestHeader,
-    UnsupportedRequestError,
-    decode_request,
-    encode_response,
-)
+from wire.headers import RequestHeader, UnsupportedRequestError, decode_request, encode_response
 from wire.messages import API_KEYS
 from wire.messages.api_versions import ApiVersionsRequest
 from wire.schema import Request, Response

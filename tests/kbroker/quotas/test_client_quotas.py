@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kbroker.config.limits import MEASURED_CLIENTS_MAX
 from kbroker.quotas.client_quotas import ClientQuotaManager, RequestQuotas
-from kbroker.quotas.entities import CLIENT_ID, USER, entity_of
+from kbroker.quotas.entities import USER, entity_of
 from tests.kbroker.quotas.quota_clock import CLIENT, QuotaClock, QuotaSettings
 from wire.errors import ApiError, ErrorCode
 
@@ -215,11 +214,3 @@ def test_what_topics_made_for_metadata_cost_does_not_hold_the_connection_back() 
         quota.record(1)
     request.settle()
     assert request.throttle_time_ms == 0
-
-
-def test_only_so_many_clients_are_remembered() -> None:
-    subject = Subject()
-    subject.manager.update({entity_of({CLIENT_ID: None}): {"producer_byte_rate": 1.0}})
-    for number in range(MEASURED_CLIENTS_MAX + 5):
-        subject.request(1, f"client-{number}").charge_produce()
-    assert len(subject.manager.produce._usages) == MEASURED_CLIENTS_MAX

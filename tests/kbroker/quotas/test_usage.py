@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kbroker.quotas.usage import THROTTLE_MS_MAX, SampledRate, TokenBucket, Usage, Window
+from kbroker.config.limits import MEASURED_CLIENTS_MAX
+from kbroker.quotas.usage import THROTTLE_MS_MAX, RecentUsages, SampledRate, TokenBucket, Usage, Window
 
 WINDOW = Window(samples=11, sample_ms=1000)
 
@@ -141,3 +142,14 @@ def test_who_may_use_nothing_waits_for_ever(limit: float) -> None:
     """Kafka's metadata may hold such values; they are imported as they are."""
     assert use(rate(), 1, limit, 0) == THROTTLE_MS_MAX
     assert use(bucket(), 1, limit, 0) == THROTTLE_MS_MAX
+
+
+def test_who_was_seen_least_recently_is_forgotten() -> None:
+    usages: RecentUsages[int, SampledRate] = RecentUsages(rate)
+    first, second = usages.of(0), usages.of(1)
+    for number in range(2, MEASURED_CLIENTS_MAX):
+        usages.of(number)
+    assert usages.of(0) is first
+    usages.of(MEASURED_CLIENTS_MAX)
+    assert usages.of(0) is first
+    assert usages.of(1) is not second
