@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from compat.coordinators import key_of_each_partition
 from compat.disk.operations import Operations
 from compat.disk.workload import BROKER, GROUP, TOPIC, segment
+from wire.errors import ErrorCode
 from wire.messages.configs import DescribeConfigsRequest, DescribeConfigsResponse
 from wire.messages.groups import (
     DescribeGroupsRequest,
@@ -26,6 +29,7 @@ from wire.records import Record
 
 _OF_THE_TOPIC, _OF_THE_BROKER, _OF_ALL_BROKERS, _OF_THE_GROUP = 1, 2, 3, 8
 """Where a config's value comes from (``ConfigEntry.ConfigSource``), if somebody has set it."""
+_OFFSETS_TOPIC, _TRANSACTIONS_TOPIC = "__consumer_offsets", "__transaction_state"
 TIMES = (-2, -1, 0, *(segment(number) + 1 for number in range(5)))
 
 Partition = tuple[str, int]
@@ -70,6 +74,7 @@ async def observe(broker: Operations) -> Observation:
     }
     partitions = [(name, index) for name, (_, count, _) in topics.items() for index in range(count)]
     written = [(name, index) for name, index in partitions if not topics[name][2]]
+    await _coordinators_loaded(broker, topics)
     groups = await _groups(broker)
     return Observation(
         cluster_id=metadata.cluster_id,
@@ -104,6 +109,29 @@ async def leader_epochs(broker: Operations) -> dict[Partition, int]:
         for topic in metadata.topics
         for row in topic.partitions
     }
+
+
+async def _coordinators_loaded(broker: Operations, topics: Mapping[str, tuple[str, int, bool]]) -> None:
+    """Until lists of groups and of transactions are whole; the topics are those of `Observation`."""
+    if _OFFSETS_TOPIC in topics:
+        await broker.ask(
+            DescribeGroupsRequest(groups=key_of_each_partition(topics[_OFFSETS_TOPIC][1])),
+            DescribeGroupsResponse,
+            5,
+            lambda response: [row.error_code for row in response.groups],
+        )
+    if _TRANSACTIONS_TOPIC in topics:
+        ids = key_of_each_partition(topics[_TRANSACTIONS_TOPIC][1])
+        await broker.ask(
+            DescribeTransactionsRequest(transactional_ids=ids),
+            DescribeTransactionsResponse,
+            0,
+            lambda response: [
+                row.error_code
+                for row in response.transaction_states
+                if row.error_code != ErrorCode.TRANSACTIONAL_ID_NOT_FOUND
+            ],
+        )
 
 
 async def _configs(

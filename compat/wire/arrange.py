@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from compat.coordinators import key_of_each_partition
 from compat.wire.scene import Scene
 from wire.errors import ErrorCode
-from wire.messages.groups import FindCoordinatorRequest, FindCoordinatorResponse
+from wire.messages.groups import (
+    DescribeGroupsRequest,
+    DescribeGroupsResponse,
+    FindCoordinatorRequest,
+    FindCoordinatorResponse,
+)
 from wire.messages.metadata import MetadataRequest, MetadataResponse
 from wire.messages.offsets import ListOffsetsRequest, ListOffsetsResponse
 from wire.messages.topics import CreateTopicsRequest, CreateTopicsResponse
@@ -27,6 +33,7 @@ class Topic:
 
 UNKNOWN_TOPIC_ID = UUID("5f6d1c2e-8f3b-4d57-9b1a-3c2d1e0f9a87")
 STANDING_PARTITIONS = 2
+_LOADING = (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.NOT_COORDINATOR)
 
 
 def topic_with(
@@ -90,7 +97,7 @@ def wait_until_gone(scene: Scene, name: str) -> None:
 
 
 def offsets_topic(scene: Scene) -> str:
-    """The name of the topic of committed offsets, once it is there: groups can be coordinated then."""
+    """The name of the topic of committed offsets, once all of it is loaded: groups can be coordinated then."""
     return scene.side.once("offsets topic", lambda: _await_coordinator(scene))
 
 
@@ -100,6 +107,11 @@ def _await_coordinator(scene: Scene) -> str:
         lambda: scene.call(asked, FindCoordinatorResponse).coordinators[0].error_code,
         lambda code: code == ErrorCode.NONE,
         "a coordinator of groups",
+    )
+    scene.until(
+        lambda: scene.call(DescribeGroupsRequest(groups=key_of_each_partition()), DescribeGroupsResponse),
+        lambda answer: not any(group.error_code in _LOADING for group in answer.groups),
+        "all coordinators of groups",
     )
     return "__consumer_offsets"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from compat.coordinators import key_of_each_partition
 from compat.wire.arrange import Topic
 from compat.wire.logs import append, batch
 from compat.wire.scene import Scene
@@ -30,8 +31,6 @@ PASSING = (
     ErrorCode.NOT_COORDINATOR,
 )
 """Answers that another moment changes."""
-_ID_OF_EACH_PARTITION = [chr(code) for code in range(50, 100)]
-"""One for each of 50 partitions: the hash of a single letter is its code."""
 
 
 @dataclass
@@ -95,7 +94,7 @@ def await_transactions(scene: Scene) -> None:
         )
         scene.until(
             lambda: scene.call(
-                DescribeTransactionsRequest(transactional_ids=_ID_OF_EACH_PARTITION),
+                DescribeTransactionsRequest(transactional_ids=key_of_each_partition()),
                 DescribeTransactionsResponse,
             ),
             lambda answer: not any(state.error_code in PASSING for state in answer.transaction_states),
