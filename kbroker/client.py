@@ -1,4 +1,4 @@
-"""A small client of the protocol on trio: one connection, one request after the other.
+"""A small client of the protocol: one connection, one request after the other.
 
 Brokers talk to one another with it, and commands and tests do. It is no producer or consumer: it sends what it is
 given and returns what came back, after agreeing on versions with the broker (ApiVersions).
@@ -10,10 +10,9 @@ the next one's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import TypeVar, cast
-
-import trio
 
 from kbroker.world import Connection, ConnectionLost, Network
 from wire.errors import ApiError, ErrorCode, ProtocolError
@@ -37,20 +36,22 @@ class RequestNotSent(ConnectionLost):
 class BrokerClient:
     """One connection to one broker."""
 
-    def __init__(self, connection: Connection, *, client_id: str) -> None:
+    def __init__(
+        self, connection: Connection, *, client_id: str, lock: AbstractAsyncContextManager[object]
+    ) -> None:
         self._connection = connection
         self._client_id = client_id
         self._frames = FrameReader(RESPONSE_BYTES_MAX)
         self._next_correlation_id = 0
         self._versions: dict[int, range] = {}
-        self._in_use = trio.Lock()
+        self._in_use = lock
 
     @classmethod
     async def connect(
         cls, network: Network, host: str, port: int, *, client_id: str = "kbroker-client"
     ) -> BrokerClient:
         """Connect and agree on versions; ConnectionLost if nobody answers there."""
-        client = cls(await network.connect(host, port), client_id=client_id)
+        client = cls(await network.connect(host, port), client_id=client_id, lock=network.lock())
         try:
             await client._agree_on_versions()
         except BaseException:
@@ -83,16 +84,10 @@ class BrokerClient:
     ) -> None:
         self.close()
 
-    async def seems_alive(self) -> bool:
-        """Whether the broker has not closed the connection, as far as this side knows, while nothing was asked."""
-        with trio.CancelScope() as scope:
-            scope.cancel()  # only what has arrived already
-            try:
-                await self._connection.receive_into(memoryview(bytearray(1)))
-            except ConnectionLost:
-                pass
-            return False  # its end, or something that nobody asked for
-        return True
+    async def ended(self) -> None:
+        """Wait, while nothing is asked, until the broker closes the connection or sends what nobody asked for."""
+        with suppress(ConnectionLost):
+            await self._connection.receive_into(memoryview(bytearray(1)))
 
     def serves(self, api_key: int) -> range | None:
         """The versions that the broker serves of an API; None if it does not know the key."""

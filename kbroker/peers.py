@@ -227,7 +227,16 @@ async def _take_idle(peer: _Peer, route: _Route) -> BrokerClient | None:
     """A connection of that very route that still seems to work; the one last used, so that others become idle."""
     while peer.idle:
         pooled = peer.idle.pop()
-        if pooled.route == route and await pooled.client.seems_alive():
+        if pooled.route == route and await seems_alive(pooled.client):
             return pooled.client
         pooled.client.close()
     return None
+
+
+async def seems_alive(client: BrokerClient) -> bool:
+    """Whether the broker has not closed the connection, as far as this side knows, while nothing was asked."""
+    with trio.CancelScope() as scope:
+        scope.cancel()  # only what has arrived already
+        await client.ended()
+        return False
+    return True

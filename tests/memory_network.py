@@ -83,3 +83,6 @@ class MemoryNetwork:
         local, self._next_port = Address("127.0.0.1", self._next_port), self._next_port + 1
         await listener.offer.send(MemoryConnection(theirs, listener.address, local))
         return MemoryConnection(ours, local, listener.address)
+
+    def lock(self) -> trio.Lock:
+        return trio.Lock()

@@ -11,7 +11,7 @@ import trio
 from kbroker.broker import Broker
 from kbroker.client import BrokerClient
 from kbroker.config.broker_config import BrokerConfig
-from kbroker.world import OsWorld
+from kbroker.os_world import OsWorld
 from wire.messages.topics import CreateTopicsRequest, CreateTopicsResponse
 from wire.records import Record, build_batch
 

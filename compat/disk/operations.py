@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 import trio
 
 from kbroker.client import BrokerClient
-from kbroker.world import OsNetwork
+from kbroker.os_world import OsNetwork
 from wire.errors import ApiError, ErrorCode
 from wire.messages.client_quotas import AlterClientQuotasRequest, AlterClientQuotasResponse
 from wire.messages.configs import IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse

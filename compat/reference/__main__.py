@@ -53,7 +53,8 @@ def _announce(bootstrap: str, broker_pid: int) -> None:
     import trio
 
     from kbroker.client import BrokerClient
-    from kbroker.world import ConnectionLost, OsNetwork
+    from kbroker.os_world import OsNetwork
+    from kbroker.world import ConnectionLost
     from wire.messages.metadata import MetadataRequest, MetadataResponse
 
     host, _, port = bootstrap.rpartition(":")

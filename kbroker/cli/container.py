@@ -89,7 +89,7 @@ def _serve_with_quorum(options: argparse.Namespace, part: QuorumPart) -> int:
 
 def _member(voter: VoterSettings) -> QuorumMember:
     from kbroker.cli.quorum.member import QuorumMember
-    from kbroker.world import OsWorld
+    from kbroker.os_world import OsWorld
 
     return QuorumMember(voter, OsWorld(), shutil.which("etcd") or "etcd", os.environ)
 

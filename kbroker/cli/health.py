@@ -20,7 +20,8 @@ from kbroker.client import BrokerClient
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
 from kbroker.config.sources import gather
-from kbroker.world import Address, ConnectionLost, Network, OsNetwork
+from kbroker.os_world import OsNetwork
+from kbroker.world import Address, ConnectionLost, Network
 from wire.errors import ApiError, ProtocolError
 from wire.messages.metadata import MetadataRequest, MetadataResponse
 

@@ -23,7 +23,8 @@ from kbroker.metadata.kraft_import import counts_of
 from kbroker.metadata.kraft_log import read_kraft_metadata
 from kbroker.metadata.store import MetadataStore, StoreError
 from kbroker.metadata_stores import store_access
-from kbroker.world import OsWorld, World
+from kbroker.os_world import OsWorld
+from kbroker.world import World
 from storage.meta_properties import META_PROPERTIES
 from wire.errors import ProtocolError
 

@@ -23,8 +23,8 @@ from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
 from kbroker.config.listeners import listener_text
 from kbroker.config.sources import gather
+from kbroker.os_world import OsWorld
 from kbroker.server.container_network import container_gateway
-from kbroker.world import OsWorld
 
 logger = logging.getLogger(__name__)
 

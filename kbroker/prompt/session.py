@@ -15,11 +15,12 @@ from typing import Any, Final, NoReturn
 
 import trio
 
+from kbroker.os_world import OsNetwork
 from kbroker.prompt.terminal import Terminal
 from kbroker.tools.cluster import Cluster, NotReachable, parse_address
 from kbroker.tools.failures import CommandError
 from kbroker.tools.session import run
-from kbroker.world import ConnectionLost, OsNetwork
+from kbroker.world import ConnectionLost
 from wire.errors import ApiError, ErrorCode, ProtocolError
 
 _CLIENT_ID: Final = "kbroker-prompt"

@@ -8,10 +8,10 @@ from hashlib import pbkdf2_hmac
 from typing import Final
 
 from kbroker.config.definition import java_double_text
+from kbroker.os_world import OsWorld
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.java_order import java_order
 from kbroker.tools.session import CommandError
-from kbroker.world import OsWorld
 from wire.errors import ApiError, ErrorCode
 from wire.messages.client_quotas import (
     AlterClientQuotasRequest,

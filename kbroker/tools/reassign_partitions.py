@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 import trio
 
+from kbroker.os_world import OsWorld
 from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.cluster import Cluster, Partition
 from kbroker.tools.config_resources import BROKER, TOPIC, alter_configs
@@ -33,7 +34,6 @@ from kbroker.tools.reassignment_plans import (
 )
 from kbroker.tools.reassignment_state import list_reassignments
 from kbroker.tools.session import CommandError, Connected, run
-from kbroker.world import OsWorld
 from wire.errors import ApiError, ErrorCode
 from wire.messages.log_dirs import AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse
 from wire.messages.reassignments import (

@@ -15,10 +15,11 @@ from typing import Final, NoReturn
 
 import trio
 
+from kbroker.os_world import OsNetwork
 from kbroker.tools.cluster import NO_ADDRESS, Cluster, parse_address
 from kbroker.tools.failures import CommandError as CommandError
 from kbroker.tools.failures import NotStartedError, os_error_text
-from kbroker.world import ConnectionLost, OsNetwork
+from kbroker.world import ConnectionLost
 from wire.errors import ApiError, ProtocolError
 
 ADMIN: Final = "Failed to create new KafkaAdminClient"

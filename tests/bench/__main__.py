@@ -19,7 +19,8 @@ from pathlib import Path
 import trio
 
 from kbroker.client import BrokerClient
-from kbroker.world import ConnectionLost, OsNetwork
+from kbroker.os_world import OsNetwork
+from kbroker.world import ConnectionLost
 from tests.bench import cleaner, cluster, codec, recovery
 from tests.bench.references import (
     disk_mb_per_s,

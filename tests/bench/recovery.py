@@ -20,7 +20,7 @@ from typing import NamedTuple
 import trio
 
 from kbroker.client import BrokerClient
-from kbroker.world import OsNetwork
+from kbroker.os_world import OsNetwork
 from storage.filesystem import OsFilesystem
 from storage.log import Log
 from storage.log_config import LogConfig

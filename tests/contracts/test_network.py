@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from kbroker.world import Connection, ConnectionLost, Network, OsNetwork
+from kbroker.os_world import OsNetwork
+from kbroker.world import Connection, ConnectionLost, Network
 from storage.file_cache import FileCache, FileHandle
 from storage.file_slice import FileSlice
 from storage.filesystem import OsFilesystem

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kbroker.client import BrokerClient
-from kbroker.world import OsWorld
+from kbroker.os_world import OsWorld
 from tests.running_broker import running_broker
 
 

@@ -15,8 +15,8 @@ from kbroker.config.broker_config import BrokerConfig
 from kbroker.metadata import keys
 from kbroker.metadata.image import NO_LEADER
 from kbroker.metadata.store import Put
+from kbroker.os_world import OsWorld
 from kbroker.replication.replica_manager import NoLogDirectoryLeft
-from kbroker.world import OsWorld
 from storage.errors import StorageError
 from storage.log_manager import LogManager
 from tests.running_broker import batch, create_topic, running_broker

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from kbroker.client import BrokerClient
-from kbroker.world import OsNetwork
+from kbroker.os_world import OsNetwork
 from wire.errors import ApiError, ErrorCode
 from wire.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 

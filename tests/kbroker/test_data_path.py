@@ -14,7 +14,8 @@ import pytest
 import trio
 
 from kbroker.client import BrokerClient
-from kbroker.world import ConnectionLost, OsWorld
+from kbroker.os_world import OsWorld
+from kbroker.world import ConnectionLost
 from tests.running_broker import batch, create_topic
 from wire.compression import Compression
 from wire.errors import ErrorCode

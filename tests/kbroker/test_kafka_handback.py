@@ -19,7 +19,7 @@ from kbroker.metadata.image import BrokerRegistration
 from kbroker.metadata.keys import newborn_partition
 from kbroker.metadata.kraft_log import read_kraft_metadata
 from kbroker.metadata.store import Put
-from kbroker.world import OsWorld
+from kbroker.os_world import OsWorld
 from storage.partition_metadata import decode_partition_metadata
 from tests.kbroker.metadata.cluster import run_inline
 from tests.kbroker.metadata.kraft_files import leader_change, metadata_batch, write_segment

@@ -21,7 +21,7 @@ from kbroker.kafka_takeover import (
 from kbroker.metadata.embedded import IN_MEMORY, EmbeddedMetadataStore
 from kbroker.metadata.image_update import read_image
 from kbroker.metadata.membership import ensure_cluster_id
-from kbroker.world import OsWorld
+from kbroker.os_world import OsWorld
 from tests.broker_process import BrokerProcess, BrokerStartError
 from tests.kbroker.metadata.cluster import run_inline
 from tests.kbroker.metadata.kraft_files import leader_change, metadata_batch, write_segment

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from kbroker.client import BrokerClient
-from kbroker.world import OsWorld
+from kbroker.os_world import OsWorld
 from tests.kbroker.test_data_path import Connect, FetchAnswer, ProduceAnswer, Topic, values
 from wire.compression import Compression
 from wire.errors import ErrorCode

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from kbroker.client import BrokerClient, RequestNotSent
 from kbroker.handlers.table import RequestContext, handles
 from kbroker.metadata.image import Endpoint
-from kbroker.peers import CONNECTIONS_PER_PEER_MAX, IDLE_MAX_S, UPKEEP_INTERVAL_S
+from kbroker.peers import CONNECTIONS_PER_PEER_MAX, IDLE_MAX_S, UPKEEP_INTERVAL_S, seems_alive
 from kbroker.world import Connection, ConnectionLost
 from tests.kbroker.fake_brokers import FakeCluster, fake_cluster
 from wire.errors import ApiError, ErrorCode, ProtocolError
@@ -327,10 +327,10 @@ class TestClient:
             await cluster.start(PEER, Heart())
             client = await self.client(cluster)
             client._connection = Eager(client._connection)
-            assert await client.seems_alive()
+            assert await seems_alive(client)
             for event in (0, 1, ConnectionLost("reset")):
                 events.append(event)
-                assert not await client.seems_alive()
-            assert await client.seems_alive()
+                assert not await seems_alive(client)
+            assert await seems_alive(client)
             response = await client.request(HeartbeatRequest(generation_id=4), HeartbeatResponse)
             assert response.throttle_time_ms == 4

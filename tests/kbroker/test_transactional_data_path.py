@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from kbroker.client import BrokerClient
-from kbroker.world import OsWorld
+from kbroker.os_world import OsWorld
 from tests.kbroker.test_data_path import FetchAnswer, ProduceAnswer, Topic, values
 from tests.running_broker import batch, running_broker
 from wire.errors import ErrorCode

@@ -342,7 +342,7 @@ async def test_a_static_member_and_a_mixed_group_have_more_columns(
     options = parser.parse(
         ["--bootstrap-server", "h:1", "--describe", "--group", "g", "--members", "--verbose"]
     )
-    from kbroker.world import OsNetwork
+    from kbroker.os_world import OsNetwork
 
     command = consumer_groups.GroupsCommand(Cluster(OsNetwork(), "h:1"), options)
     command._print_members(description)

@@ -18,7 +18,8 @@ from uuid import UUID
 from kbroker.cli.scripts.argparse4j import Program, fail
 from kbroker.config.sources import parse_properties
 from kbroker.metadata.feature_decisions import METADATA_VERSION, NEW_CLUSTER_FEATURES
-from kbroker.world import OsWorld, World
+from kbroker.os_world import OsWorld
+from kbroker.world import World
 from storage.errors import IncompatibleDirectoryError
 from storage.meta_properties import MetaProperties, read_meta_properties, write_meta_properties
 from storage.uuid_text import uuid_to_text

@@ -18,7 +18,8 @@ from kbroker.cli.health import (
     own_controller,
     parse_address,
 )
-from kbroker.world import Address, Connection, ConnectionLost, OsNetwork
+from kbroker.os_world import OsNetwork
+from kbroker.world import Address, Connection, ConnectionLost
 from wire.framing import FrameReader
 from wire.headers import decode_request, encode_response
 from wire.messages.api_versions import ApiVersionsResponse

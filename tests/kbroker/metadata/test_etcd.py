@@ -36,7 +36,7 @@ from kbroker.metadata.store import (
     WatchCompactedError,
 )
 from kbroker.metadata_stores import EmbeddedStore, EtcdStore, store_access
-from kbroker.world import OsWorld
+from kbroker.os_world import OsWorld
 from tests import etcd_process
 from tests.etcd_process import EtcdCluster, make_certificates, running_etcd
 

@@ -20,6 +20,7 @@ from kbroker.handlers.fetch import FetchHandlers
 from kbroker.handlers.fetch_session import FetchSessions
 from kbroker.handlers.offsets import OffsetHandlers
 from kbroker.handlers.table import HandlerTable
+from kbroker.os_world import OsWorld
 from kbroker.replication.fetcher import ReplicaFetchers
 from kbroker.replication.group_commit import GroupCommits
 from kbroker.replication.partition import Partition
@@ -27,7 +28,7 @@ from kbroker.replication.ports import Standing
 from kbroker.replication.quota import ReplicationQuota
 from kbroker.replication.replica_manager import ReplicaManager
 from kbroker.server.socket_server import ListenerBinding, ServerLimits, SocketServer
-from kbroker.world import ConnectionLost, OsWorld
+from kbroker.world import ConnectionLost
 from storage.errors import StorageError
 from storage.filesystem import OsFilesystem
 from storage.log_config import LogConfig

@@ -418,3 +418,6 @@ class HostNetwork:
             client.close()
             raise
         return client
+
+    def lock(self) -> trio.Lock:
+        return trio.Lock()

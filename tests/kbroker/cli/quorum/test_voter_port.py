@@ -17,7 +17,8 @@ from kbroker.cli.quorum.voter_port import (
     ask,
     http_get,
 )
-from kbroker.world import Address, OsNetwork
+from kbroker.os_world import OsNetwork
+from kbroker.world import Address
 from tests.broker_process import free_port
 
 ONE = Statement(1, "the-cluster", "1@a:9093,2@[::1]:9093", frozenset({2}))

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from kbroker.cli.scripts.storage import main, random_id
-from kbroker.world import OsWorld
+from kbroker.os_world import OsWorld
 from storage.filesystem import OsFilesystem
 from storage.meta_properties import MetaProperties, read_meta_properties
 from storage.uuid_text import uuid_from_text
