@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import TypeVar, cast
 
-from kbroker.world import Connection, ConnectionLost, Network
+from kbroker.world import ClientNetwork, Connection, ConnectionLost
 from wire.errors import ApiError, ErrorCode, ProtocolError
 from wire.framing import FrameReader
 from wire.headers import decode_response, encode_request
@@ -48,7 +48,7 @@ class BrokerClient:
 
     @classmethod
     async def connect(
-        cls, network: Network, host: str, port: int, *, client_id: str = "kbroker-client"
+        cls, network: ClientNetwork, host: str, port: int, *, client_id: str = "kbroker-client"
     ) -> BrokerClient:
         """Connect and agree on versions; ConnectionLost if nobody answers there."""
         client = cls(await network.connect(host, port), client_id=client_id, lock=network.lock())

@@ -44,8 +44,8 @@ class OsConnection:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._immediate = 0
-        self.local_address = _address_of(connected.getsockname())
-        self.peer_address = _address_of(connected.getpeername())
+        self.local_address = Address.of_socket_name(connected.getsockname())
+        self.peer_address = Address.of_socket_name(connected.getpeername())
 
     async def receive_into(self, buffer: memoryview) -> int:
         if self._is_turn_over():
@@ -138,11 +138,6 @@ def _without_first(
     return []
 
 
-def _address_of(name: tuple[str | int, ...]) -> Address:
-    host = str(name[0]).split("%", 1)[0]
-    return Address(host.removeprefix("::ffff:"), int(name[1]))
-
-
 class OsListener:
     """A listening TCP socket."""
 
@@ -150,7 +145,7 @@ class OsListener:
 
     def __init__(self, listening: trio.socket.SocketType) -> None:
         self._socket = listening
-        self.address = _address_of(listening.getsockname())
+        self.address = Address.of_socket_name(listening.getsockname())
 
     async def accept(self) -> Connection:
         while True:

@@ -29,6 +29,12 @@ class Address:
     host: str
     port: int
 
+    @classmethod
+    def of_socket_name(cls, name: tuple[str | int, ...]) -> Address:
+        """From what the operating system calls one end of a connection, IPv4 or IPv6."""
+        host = str(name[0]).split("%", 1)[0]
+        return cls(host.removeprefix("::ffff:"), int(name[1]))
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -68,12 +74,8 @@ class Listener(Protocol):
     def close(self) -> None: ...
 
 
-class Network(Protocol):
-    """Where connections come from and go to."""
-
-    async def listen(self, host: str, port: int) -> Listener:
-        """Bind and listen; port 0 takes a free one. An OSError says why it is not possible."""
-        ...
+class ClientNetwork(Protocol):
+    """Where connections go to."""
 
     async def connect(self, host: str, port: int) -> Connection:
         """ConnectionLost if nobody answers there."""
@@ -81,6 +83,14 @@ class Network(Protocol):
 
     def lock(self) -> AbstractAsyncContextManager[object]:
         """Mutual exclusion among the tasks that share a connection."""
+        ...
+
+
+class Network(ClientNetwork, Protocol):
+    """Where connections come from and go to."""
+
+    async def listen(self, host: str, port: int) -> Listener:
+        """Bind and listen; port 0 takes a free one. An OSError says why it is not possible."""
         ...
 
 

@@ -17,6 +17,7 @@ import trio
 
 from kbroker.os_world import OsNetwork
 from kbroker.prompt.terminal import Terminal
+from kbroker.tools.among_tasks import AmongTasks
 from kbroker.tools.cluster import Cluster, NotReachable, parse_address
 from kbroker.tools.failures import CommandError
 from kbroker.tools.session import run
@@ -48,7 +49,7 @@ class Session:
             "default.api.timeout.ms": timeout_ms,
             "request.timeout.ms": timeout_ms,
         }
-        cluster = cluster_class(OsNetwork(), self.server, properties)
+        cluster = cluster_class(AmongTasks(), self.server, properties)
         try:
             await self._find_anybody()
             await cluster.connect()
@@ -95,7 +96,7 @@ class Session:
             text = f"kbroker {self.options.command}: {reason}"
             return f"\x1b[31m{text}\x1b[0m" if self.terminal.colour_err else text
 
-        run(explained, failed=failed, to_stderr=True)
+        run(explained, failed=failed, to_stderr=True, runner=trio.run)
 
     def explain(self, error: BaseException) -> str | None:
         """One line about what went wrong; None for what is no failure of the command's own, or a bug."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import pbkdf2_hmac
 from typing import Final
 
 from kbroker.config.definition import java_double_text
-from kbroker.os_world import OsWorld
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.java_order import java_order
 from kbroker.tools.session import CommandError
@@ -205,7 +205,7 @@ async def _alter_credentials(
     for mechanism, text in added.items():
         number, digest = _MECHANISMS[mechanism]
         iterations, password = _iterations_and_password(mechanism, text)
-        salt = OsWorld().random.randbytes(_SALT_BYTES)
+        salt = random.randbytes(_SALT_BYTES)
         upsertions.append(
             AlterUserScramCredentialsRequest.ScramCredentialUpsertion(
                 name=user,

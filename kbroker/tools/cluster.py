@@ -10,12 +10,11 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-import trio
-
 from kbroker.client import BrokerClient, RequestNotSent
 from kbroker.tools.client_properties import integer
 from kbroker.tools.log_lines import log
-from kbroker.world import Address, ConnectionLost, Network
+from kbroker.tools.waiting import Waiting
+from kbroker.world import Address, ConnectionLost
 from wire.errors import ApiError, ErrorCode
 from wire.messages import API_KEYS
 from wire.messages.groups import FindCoordinatorRequest, FindCoordinatorResponse
@@ -68,11 +67,11 @@ class Cluster:
     """
 
     def __init__(
-        self, network: Network, bootstrap_servers: str, properties: Mapping[str, str] | None = None
+        self, waiting: Waiting, bootstrap_servers: str, properties: Mapping[str, str] | None = None
     ) -> None:
         """``bootstrap_servers``: HOST:PORT,...; ``properties`` are those of a client. ValueError if malformed."""
         self._properties = properties = properties or {}
-        self._network = network
+        self._waiting = waiting
         self._bootstrap_servers = bootstrap_servers
         self._bootstrap = [parse_address(text) for text in bootstrap_servers.split(",") if text.strip()]
         if not self._bootstrap:
@@ -89,6 +88,11 @@ class Cluster:
         self.controller_id = _NO_CONTROLLER
         self.call: str | None = None
 
+    @property
+    def waiting(self) -> Waiting:
+        """How whoever uses the cluster waits."""
+        return self._waiting
+
     def close(self) -> None:
         for connection in self._connections.values():
             connection.close()
@@ -96,7 +100,7 @@ class Cluster:
 
     def another(self) -> Cluster:
         """The same cluster over connections of its own: for what must not wait behind this one's requests."""
-        other = Cluster(self._network, self._bootstrap_servers, self._properties)
+        other = Cluster(self._waiting, self._bootstrap_servers, self._properties)
         other.brokers, other.controller_id = self.brokers, self.controller_id
         other.timeout_s = self.timeout_s
         return other
@@ -166,18 +170,15 @@ class Cluster:
         """Send what one broker does not answer (Produce with acks=0). ConnectionLost."""
         address = await self._address(node_id)
         connection: BrokerClient | None = None
-        try:
-            with trio.fail_after(self.request_timeout_s):
+        with self._waiting.move_on_after(self.request_timeout_s):
+            try:
                 connection = await self._connection(address)
                 await connection.send(request, version=connection.best_version(type(request)))
-        except trio.TooSlowError:
-            self._drop(address, connection)
-            raise ConnectionLost(
-                f"{address} did not take a request in {self.request_timeout_s:g} s"
-            ) from None
-        except BaseException:
-            self._drop(address, connection)
-            raise
+                return
+            except BaseException:
+                self._drop(address, connection)
+                raise
+        raise ConnectionLost(f"{address} did not take a request in {self.request_timeout_s:g} s")
 
     async def controller(
         self,
@@ -274,7 +275,7 @@ class Cluster:
         Of nested calls the outermost one's time counts, and the innermost one's last error is told.
         """
         self._failure = None
-        with trio.move_on_after(self.timeout_s if timeout_s is None else timeout_s):
+        with self._waiting.move_on_after(self.timeout_s if timeout_s is None else timeout_s):
             while True:
                 try:
                     return await attempt()
@@ -286,7 +287,7 @@ class Cluster:
                     if not refused.code.retriable:
                         raise
                     self._failure = refused
-                await trio.sleep(_RETRY_BACKOFF_S)
+                await self._waiting.sleep(_RETRY_BACKOFF_S)
         failure, self._failure = self._failure, None
         if isinstance(failure, ApiError):
             raise failure
@@ -306,15 +307,15 @@ class Cluster:
     async def _connection(self, address: Address) -> BrokerClient:
         connection = self._connections.get(address)
         if connection is None:
-            try:
-                with trio.fail_after(_CONNECTION_SETUP_S):
+            with self._waiting.move_on_after(_CONNECTION_SETUP_S):
+                try:
                     connection = await BrokerClient.connect(
-                        self._network, address.host, address.port, client_id=self.client_id
+                        self._waiting.network, address.host, address.port, client_id=self.client_id
                     )
-            except ConnectionLost as error:
-                raise RequestNotSent(str(error)) from error
-            except trio.TooSlowError:
-                raise RequestNotSent(f"no connection to {address} in {_CONNECTION_SETUP_S:g} s") from None
+                except ConnectionLost as error:
+                    raise RequestNotSent(str(error)) from error
+            if connection is None:
+                raise RequestNotSent(f"no connection to {address} in {_CONNECTION_SETUP_S:g} s")
             if address in self._connections:  # somebody else was faster
                 connection.close()
             connection = self._connections.setdefault(address, connection)
@@ -344,20 +345,18 @@ class Cluster:
     ) -> list[ResponseT]:
         timeout_s = timeout_s or self.request_timeout_s
         connection: BrokerClient | None = None
-        try:
-            with trio.fail_after(timeout_s):
+        with self._waiting.move_on_after(timeout_s):
+            try:
                 connection = await self._connection(address)
                 version = _best_version(connection, type(requests[0]))
                 if version_max is not None:
                     version = min(version, version_max)
                 return await connection.request_all(requests, response_class, version=version)
-        except trio.TooSlowError:
-            self._drop(address, connection)
-            raise ConnectionLost(f"{address} did not answer in {timeout_s:g} s") from None
-        except BaseException as error:
-            if not isinstance(error, ApiError):
-                self._drop(address, connection)
-            raise
+            except BaseException as error:
+                if not isinstance(error, ApiError):
+                    self._drop(address, connection)
+                raise
+        raise ConnectionLost(f"{address} did not answer in {timeout_s:g} s")
 
     def _drop(self, address: Address, connection: BrokerClient | None) -> None:
         """Use this connection no more; others may have made a new one meanwhile."""

@@ -11,8 +11,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-import trio
-
 from kbroker.tools.arguments import Arguments, read_properties
 from kbroker.tools.cluster import Cluster
 from kbroker.tools.config_resources import (
@@ -30,6 +28,7 @@ from kbroker.tools.config_resources import (
 )
 from kbroker.tools.failures import NotStartedError, os_error_text
 from kbroker.tools.session import CommandError, Connected, run
+from kbroker.tools.waiting import here
 from wire.errors import ApiError, ErrorCode
 
 _RESOURCE_TYPES: Final = {
@@ -97,12 +96,10 @@ def main() -> NoReturn:
 async def _check_hosts(names: Sequence[str]) -> None:
     """CommandError for a host that has no address."""
     for name in filter(None, names):
-        try:
-            await trio.socket.getaddrinfo(name, None)
-        except OSError:
+        if not await here().has_address(name):
             raise CommandError(
                 f"The entity name for ips must be a valid IP or resolvable host, but it is: {name}"
-            ) from None
+            )
 
 
 def _call(kind: str, options: Namespace) -> str:

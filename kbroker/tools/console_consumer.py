@@ -9,6 +9,8 @@ import sys
 from functools import partial
 from typing import BinaryIO, Final, NoReturn
 
+import trio
+
 from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.client_properties import key_values
 from kbroker.tools.cluster import Cluster
@@ -296,4 +298,6 @@ def main() -> NoReturn:
         printer = make_formatter(options)
     except (CommandError, ValueError) as error:
         parser.error(str(error))
-    run(partial(command, options, properties, offset, printer), failed=failed, to_stderr=True)
+    run(
+        partial(command, options, properties, offset, printer), failed=failed, to_stderr=True, runner=trio.run
+    )

@@ -240,4 +240,4 @@ def main() -> NoReturn:
     check(parser, options)
     if options.line_reader != READER_CLASS:
         parser.refuse(f"{options.line_reader}: only {READER_CLASS} can read lines here")
-    run(partial(command, options), to_stderr=True)
+    run(partial(command, options), to_stderr=True, runner=trio.run)

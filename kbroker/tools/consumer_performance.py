@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final, NoReturn
 
+import trio
+
 from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.client_properties import key_values
 from kbroker.tools.cluster import Cluster
@@ -245,4 +247,4 @@ def main() -> NoReturn:
     parser = arguments()
     options = parser.parse()
     check(parser, options)
-    run(partial(command, options), to_stderr=True)
+    run(partial(command, options), to_stderr=True, runner=trio.run)

@@ -25,7 +25,7 @@ def main() -> NoReturn:
         async with Connected(options.bootstrap_server, properties, call="deleteRecords") as cluster:
             await execute(options, cluster)
 
-    run(work, to_stderr=True)
+    run(work, to_stderr=True, runner=trio.run)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:

@@ -43,7 +43,7 @@ def main() -> NoReturn:
 
             raise CommandError(java_text(error)) from None
 
-    run(work, failed="Error occurred: {}".format, to_stderr=True)
+    run(work, failed="Error occurred: {}".format, to_stderr=True, runner=trio.run)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:

@@ -375,4 +375,4 @@ def main() -> NoReturn:
         sys.exit(0)
     options = parser.parse_args()
     check(parser, options)
-    run(partial(command, options), to_stderr=True)
+    run(partial(command, options), to_stderr=True, runner=trio.run)

@@ -5,14 +5,12 @@ What is asked of ``--bootstrap-controller`` there, this command asks of brokers 
 
 from __future__ import annotations
 
+import random
 import sys
 from argparse import Namespace
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NoReturn
 
-import trio
-
-from kbroker.os_world import OsWorld
 from kbroker.tools.arguments import Arguments, integer_flag, read_properties
 from kbroker.tools.cluster import Cluster, Partition
 from kbroker.tools.config_resources import BROKER, TOPIC, alter_configs
@@ -205,7 +203,7 @@ async def _generate(options: Namespace, cluster: Cluster) -> None:
             "Not all brokers have rack information. Add --disable-rack-aware in command line to make replica "
             "assignment without rack information."
         )
-    proposal = propose(current, racks, OsWorld().random.randrange(max(1, len(racks))))
+    proposal = propose(current, racks, random.randrange(max(1, len(racks))))
     directories = await _directories(cluster, _replicas(current))
     print(f"Current partition replica assignment\n{plan_text(current, directories)}\n")
     print(f"Proposed partition reassignment configuration\n{plan_text(proposal, {})}")
@@ -463,7 +461,7 @@ async def _reassign(
 async def _move_directories(cluster: Cluster, targets: Mapping[Replica, str], timeout_ms: int) -> None:
     """Start moves between directories. A replica that is still on its way to the broker is tried again."""
     pending = dict(targets)
-    with trio.move_on_after(timeout_ms / 1000):
+    with cluster.waiting.move_on_after(timeout_ms / 1000):
         while True:
             for replica in await _start_moves(cluster, pending):
                 print(
@@ -472,7 +470,7 @@ async def _move_directories(cluster: Cluster, targets: Mapping[Replica, str], ti
                 )
             if not pending:
                 return
-            await OsWorld().sleep(_RETRY_S)
+            await cluster.waiting.sleep(_RETRY_S)
     plural = "" if len(pending) == 1 else "s"
     raise TerseError(
         f"Timed out before log directory move{plural} could be started for: {joined(sorted(pending))}"

@@ -13,34 +13,36 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Final, NoReturn
 
-import trio
-
-from kbroker.os_world import OsNetwork
+from kbroker.tools import alone
 from kbroker.tools.cluster import NO_ADDRESS, Cluster, parse_address
 from kbroker.tools.failures import CommandError as CommandError
 from kbroker.tools.failures import NotStartedError, os_error_text
+from kbroker.tools.waiting import here
 from kbroker.world import ConnectionLost
 from wire.errors import ApiError, ProtocolError
 
 ADMIN: Final = "Failed to create new KafkaAdminClient"
 PRODUCER: Final = "Failed to construct kafka producer"
 CONSUMER: Final = "Failed to construct kafka consumer"
+Main = Callable[[], Awaitable[None]]
 _TOLD: Final = (CommandError, ApiError, ConnectionLost, ProtocolError, OSError, ValueError)
 
 
 def run(
-    main: Callable[[], Awaitable[None]],
+    main: Main,
     *,
     failed: Callable[[str], str] = lambda reason: reason,
     to_stderr: bool = False,
+    runner: Callable[[Main], object] = alone.run,
 ) -> NoReturn:
     """Run a command to its end and leave the process: 0, or 1 after printing ``failed(reason)``.
 
-    An interrupt leaves with 130, a reader that went away (``| head``) without a word.
+    An interrupt leaves with 130, a reader that went away (``| head``) without a word. ``runner`` is ``trio.run`` for
+    commands that do several things at once (see `kbroker.tools.waiting`).
     """
     code = 0
     try:
-        trio.run(main)
+        runner(main)
     except BaseException as error:
         code = _exit_code(error, failed, to_stderr)
     try:
@@ -104,7 +106,7 @@ class Connected:
         self._client = client
         self._bootstrap_servers = bootstrap_servers
         try:
-            self._cluster = Cluster(OsNetwork(), bootstrap_servers, properties)
+            self._cluster = Cluster(here(), bootstrap_servers, properties)
         except ValueError as error:
             raise self._not_started(str(error)) from None
         self._cluster.call = call
@@ -116,7 +118,7 @@ class Connected:
         return NotStartedError(text)
 
     async def __aenter__(self) -> Cluster:
-        if not await _is_known(self._bootstrap_servers):
+        if not await self._is_known():
             raise self._not_started(NO_ADDRESS)
         return self._cluster
 
@@ -128,14 +130,9 @@ class Connected:
     ) -> None:
         self._cluster.close()
 
-
-async def _is_known(bootstrap_servers: str) -> bool:
-    """Whether one of the names at least has an address. A wrong name is worth no minute of trying."""
-    for text in filter(str.strip, bootstrap_servers.split(",")):
-        address = parse_address(text)
-        try:
-            await trio.socket.getaddrinfo(address.host, address.port)
-        except OSError:
-            continue
-        return True
-    return False
+    async def _is_known(self) -> bool:
+        """Whether one of the names at least has an address. A wrong name is worth no minute of trying."""
+        for text in filter(str.strip, self._bootstrap_servers.split(",")):
+            if await self._cluster.waiting.has_address(parse_address(text).host):
+                return True
+        return False

@@ -23,6 +23,7 @@ from kbroker.tools.offset_resets import (
 from kbroker.tools.producer_settings import ProducerSettings
 from kbroker.tools.producing import producing
 from kbroker.tools.session import CommandError, Connected
+from kbroker.tools.waiting import here
 from tests.broker_process import BrokerProcess
 from tests.tools.command_line import run_command
 from wire.messages.topics import CreateTopicsRequest, CreateTopicsResponse
@@ -342,9 +343,7 @@ async def test_a_static_member_and_a_mixed_group_have_more_columns(
     options = parser.parse(
         ["--bootstrap-server", "h:1", "--describe", "--group", "g", "--members", "--verbose"]
     )
-    from kbroker.os_world import OsNetwork
-
-    command = consumer_groups.GroupsCommand(Cluster(OsNetwork(), "h:1"), options)
+    command = consumer_groups.GroupsCommand(Cluster(here(), "h:1"), options)
     command._print_members(description)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[2] == "GROUP-INSTANCE-ID"
