@@ -18,6 +18,8 @@ from storage.filesystem import File, Filesystem
 
 T = TypeVar("T")
 
+_PORT_MAX = 65_535
+
 Part = bytes | bytearray | memoryview | FileSlice
 """What can be sent: bytes in memory, or a slice of a file that the kernel copies by itself."""
 
@@ -28,6 +30,14 @@ class Address:
 
     host: str
     port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """``HOST:PORT`` or ``[HOST]:PORT``; without a host it is this machine, as for Java. ValueError."""
+        host, colon, port = text.strip().rpartition(":")
+        if not colon or not port.isdecimal() or int(port) > _PORT_MAX:
+            raise ValueError(f"{text!r} is not HOST:PORT")
+        return cls(host.removeprefix("[").removesuffix("]") or "localhost", int(port))
 
     @classmethod
     def of_socket_name(cls, name: tuple[str | int, ...]) -> Address:

@@ -9,9 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-
-import trio
 
 from kbroker.cli.command import DEFAULT_HOST, DEFAULT_PORT
 from kbroker.cli.container import DATA_DIR, mounted_config
@@ -20,7 +19,8 @@ from kbroker.client import BrokerClient
 from kbroker.config.broker_config import BrokerConfig
 from kbroker.config.definition import ConfigError
 from kbroker.config.sources import gather
-from kbroker.os_world import OsNetwork
+from kbroker.tools import alone
+from kbroker.tools.waiting import Waiting, here
 from kbroker.world import Address, ConnectionLost, Network
 from wire.errors import ApiError, ProtocolError
 from wire.messages.metadata import MetadataRequest, MetadataResponse
@@ -38,16 +38,16 @@ def health(options: argparse.Namespace) -> int:
     """Print one line and return 0 if the broker is well; 1 with the reason on standard error if it is not."""
     try:
         if options.bootstrap_server is not None:
-            address = parse_address(options.bootstrap_server)
+            address = Address.parse(options.bootstrap_server.split(",", 1)[0])
         else:
             config = mounted_config()
             properties = Path(config).read_bytes() if config is not None else None
             controller = own_controller(os.environ, properties)
             if controller is not None:
-                print(trio.run(check_controller, OsNetwork(), controller, options.timeout))
+                print(_controller_answer(controller, options.timeout))
                 return _EXIT_HEALTHY
             address = own_address(os.environ, properties)
-        answer = trio.run(check, OsNetwork(), address, options.timeout)
+        answer = alone.run(partial(check, here(), address, options.timeout))
     except (Unhealthy, ConfigError, ValueError, OSError) as error:
         print(f"kbroker health: {error}", file=sys.stderr)
         return _EXIT_UNHEALTHY
@@ -55,23 +55,30 @@ def health(options: argparse.Namespace) -> int:
     return _EXIT_HEALTHY
 
 
-async def check(network: Network, address: Address, timeout_s: float) -> str:
+async def check(waiting: Waiting, address: Address, timeout_s: float) -> str:
     """Agree on versions and ask for the cluster's brokers; one line about them, or Unhealthy."""
-    try:
-        with trio.fail_after(timeout_s):
+    with waiting.move_on_after(timeout_s):
+        try:
             client = await BrokerClient.connect(
-                network, address.host, address.port, client_id="kbroker-health"
+                waiting.network, address.host, address.port, client_id="kbroker-health"
             )
             async with client:
                 response = await client.request(MetadataRequest(topics=[]), MetadataResponse)
-    except trio.TooSlowError:
-        raise Unhealthy(f"{address} did not answer within {timeout_s:g} s") from None
-    except (ConnectionLost, ProtocolError, ApiError) as error:
-        raise Unhealthy(f"{address} is not well: {error}") from error
-    if not response.brokers:
-        raise Unhealthy(f"{address} knows of no broker")
-    node_ids = ",".join(str(broker.node_id) for broker in response.brokers)
-    return f"healthy bootstrap={address} node.ids={node_ids} cluster.id={response.cluster_id}"
+        except (ConnectionLost, ProtocolError, ApiError) as error:
+            raise Unhealthy(f"{address} is not well: {error}") from error
+        if not response.brokers:
+            raise Unhealthy(f"{address} knows of no broker")
+        node_ids = ",".join(str(broker.node_id) for broker in response.brokers)
+        return f"healthy bootstrap={address} node.ids={node_ids} cluster.id={response.cluster_id}"
+    raise Unhealthy(f"{address} did not answer within {timeout_s:g} s")
+
+
+def _controller_answer(address: Address, timeout_s: float) -> str:
+    import trio
+
+    from kbroker.os_world import OsNetwork
+
+    return trio.run(check_controller, OsNetwork(), address, timeout_s)
 
 
 async def check_controller(network: Network, address: Address, timeout_s: float) -> str:
@@ -84,14 +91,6 @@ async def check_controller(network: Network, address: Address, timeout_s: float)
     except NoAnswer as error:
         raise Unhealthy(f"{address} is not well: {error}") from error
     return f"healthy controller={address}"
-
-
-def parse_address(text: str) -> Address:
-    """``HOST:PORT`` or ``[HOST]:PORT``, the first of several; without a host, this machine. ValueError."""
-    host, colon, port = text.split(",", 1)[0].strip().rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"{text!r} is not HOST:PORT")
-    return Address(host.removeprefix("[").removesuffix("]") or "localhost", int(port))
 
 
 def own_controller(environment: Mapping[str, str], properties: bytes | None) -> Address | None:

@@ -22,10 +22,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine that waits alone; its errors."""
-    for _ in main().__await__():
-        raise RuntimeError("somebody waits here who needs trio")
+def run(main: Callable[[], Awaitable[R]]) -> R:
+    """Run a coroutine that waits alone: its result, or its error."""
+    try:
+        next(main().__await__())
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    raise RuntimeError("somebody waits here who needs trio")
 
 
 class _TimeOver(BaseException):

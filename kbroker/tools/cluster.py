@@ -371,14 +371,11 @@ class _Final(ApiError):
 
 
 def parse_address(text: str) -> Address:
-    """``HOST:PORT``, ``[HOST]:PORT``, with or without a listener's name before it; ValueError.
-
-    Without a host it is this machine, as for Java.
-    """
-    host, colon, port = text.strip().rpartition("://")[2].rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"Invalid url in bootstrap.servers: {text.strip()}")
-    return Address(host.removeprefix("[").removesuffix("]") or "localhost", int(port))
+    """As Address.parse, with or without a listener's name before it; ValueError in the words of Kafka's clients."""
+    try:
+        return Address.parse(text.rpartition("://")[2])
+    except ValueError:
+        raise ValueError(f"Invalid url in bootstrap.servers: {text.strip()}") from None
 
 
 def _best_version(connection: BrokerClient, request_class: type[Request]) -> int:

@@ -26,3 +26,11 @@ def test_addresses_are_read(text: str, address: Address) -> None:
 def test_what_is_no_address_is_told_in_the_words_of_java(text: str) -> None:
     with pytest.raises(ValueError, match=r"Invalid url in bootstrap\.servers: "):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "localhost:", ":", "localhost:kafka", "localhost:65536", "a:1,b"]
+)
+def test_what_is_no_address_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not HOST:PORT"):
+        Address.parse(text)

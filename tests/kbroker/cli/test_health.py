@@ -16,9 +16,9 @@ from kbroker.cli.health import (
     check_controller,
     own_address,
     own_controller,
-    parse_address,
 )
 from kbroker.os_world import OsNetwork
+from kbroker.tools.among_tasks import AmongTasks
 from kbroker.world import Address, Connection, ConnectionLost
 from wire.framing import FrameReader
 from wire.headers import decode_request, encode_response
@@ -92,28 +92,28 @@ async def _serve(connection: Connection, answer: Answer) -> None:
 
 async def test_a_broker_that_answers_is_healthy() -> None:
     async with broker(answer_with(metadata(1, 2))) as address:
-        said = await check(OsNetwork(), address, 5.0)
+        said = await check(AmongTasks(), address, 5.0)
     assert said == f"healthy bootstrap={address} node.ids=1,2 cluster.id=here"
 
 
 async def test_a_broker_without_brokers_is_not() -> None:
     async with broker(answer_with(metadata())) as address:
         with pytest.raises(Unhealthy, match="no broker"):
-            await check(OsNetwork(), address, 5.0)
+            await check(AmongTasks(), address, 5.0)
 
 
 @pytest.mark.parametrize("answer", [answer_with(None), lambda _: None], ids=["after ApiVersions", "at all"])
 async def test_a_broker_that_does_not_answer_is_not(answer: Answer) -> None:
     async with broker(answer) as address:
         with pytest.raises(Unhealthy, match=r"within 0\.05 s"):
-            await check(OsNetwork(), address, 0.05)
+            await check(AmongTasks(), address, 0.05)
 
 
 async def test_a_port_that_nobody_listens_on_is_not() -> None:
     listener = await OsNetwork().listen("127.0.0.1", 0)
     listener.close()
     with pytest.raises(Unhealthy, match="no connection"):
-        await check(OsNetwork(), listener.address, 5.0)
+        await check(AmongTasks(), listener.address, 5.0)
 
 
 async def test_a_peer_that_hangs_up_is_not() -> None:
@@ -124,28 +124,9 @@ async def test_a_peer_that_hangs_up_is_not() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_accept, hang_up, listener.accept, nursery)
         with pytest.raises(Unhealthy, match="not well"):
-            await check(OsNetwork(), listener.address, 5.0)
+            await check(AmongTasks(), listener.address, 5.0)
         nursery.cancel_scope.cancel()
     listener.close()
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("localhost:9092", Address("localhost", 9092)),
-        ("[::1]:9092", Address("::1", 9092)),
-        ("a:1,b:2", Address("a", 1)),
-        (":9092", Address("localhost", 9092)),
-    ],
-)
-def test_addresses_are_read(text: str, address: Address) -> None:
-    assert parse_address(text) == address
-
-
-@pytest.mark.parametrize("text", ["", "localhost", ":", "localhost:", "localhost:kafka", "localhost:65536"])
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="HOST:PORT"):
-        parse_address(text)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +179,9 @@ def test_it_finds_the_broker_of_its_own_environment(
     [
         pytest.param(("--bootstrap-server", "nowhere"), "HOST:PORT", id="no address"),
         pytest.param(("--bootstrap-server", "127.0.0.1:1"), "no connection", id="nobody there"),
+        pytest.param(
+            ("--bootstrap-server", "127.0.0.1:1,nowhere"), "no connection", id="the first of several"
+        ),
     ],
 )
 def test_the_command_fails_with_one_line(
