@@ -338,7 +338,7 @@ class Controller(PartitionController):
                     outcome[topic.name] = error
             return writes
 
-        await self._writer.carry_out(topics, decide, validate_only=validate_only)
+        await self._writer.carry_out(topics, decide, validate_only=validate_only, has_caught_up=True)
         return outcome
 
     def _decide_growth(self, request: CreatePartitionsTopic, charges: _Charges) -> Write:

@@ -22,8 +22,6 @@ from wire.errors import ApiError, ErrorCode
 logger = logging.getLogger(__name__)
 
 ATTEMPTS_MAX: Final = 10
-# How long a decision that lost its race waits for the winner's change to show in the image.
-CATCH_UP_WAIT_S: Final = 0.1
 # As long as Kafka's brokers wait for their controller (request.timeout.ms by default).
 CATCH_UP_MAX_S: Final = 30.0
 _PARTS_OF_LOST_BATCH: Final = 8
@@ -68,21 +66,25 @@ class DecisionWriter:
         decide: Callable[[Sequence[_Subject]], list[Write]],
         *,
         validate_only: bool = False,
+        has_caught_up: bool = False,
     ) -> None:
         """Decide and write until every write went through; ``decide`` notes the outcome by itself.
 
         What is written is guarded by its comparisons. What is not, a refusal or nothing to do, would be the answer of
-        an image that may be behind another broker's: before such an answer stands the image catches up.
+        an image that may be behind another broker's: before such an answer stands the image catches up, unless it
+        ``has_caught_up`` since the question came.
 
         Returns when the image holds what was written. ApiError REQUEST_TIMED_OUT if that cannot be done.
         """
-        async with self._turn:
-            writes = [] if validate_only else decide(subjects)
-            if len(writes) == len(subjects):
-                await self._write_all(subjects, writes, decide)
-                return
-        # Others have their turn while this one waits.
-        await self.catch_up()
+        if not has_caught_up:
+            if not validate_only:
+                async with self._turn:
+                    writes = decide(subjects)
+                    if len(writes) == len(subjects):
+                        await self._write_all(subjects, writes, decide)
+                        return
+            # Others have their turn while this one waits.
+            await self.catch_up()
         async with self._turn:
             writes = decide(subjects)
             if not validate_only:
@@ -120,8 +122,10 @@ class DecisionWriter:
                 written_revision = result.revision
             else:
                 lost.extend(write.subject for write in batch)
-        await self._metadata.wait_for(written_revision)
-        return lost
+        with trio.move_on_after(CATCH_UP_MAX_S):
+            await self._metadata.wait_for(written_revision)
+            return lost
+        raise store_unreachable()
 
     async def write_now(self, writes: Sequence[Write]) -> Written:
         """Write, and return when the store has answered, whether or not the image has it.

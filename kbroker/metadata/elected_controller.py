@@ -24,9 +24,9 @@ import trio
 
 from kbroker.config.resources import ConfigResourceType
 from kbroker.metadata import keys
-from kbroker.metadata.decision_writer import CATCH_UP_WAIT_S, DecisionWriter, Write
+from kbroker.metadata.decision_writer import DecisionWriter, Write
 from kbroker.metadata.elections import TopicRules
-from kbroker.metadata.follower import ClusterMetadata
+from kbroker.metadata.follower import CATCH_UP_WAIT_S, ClusterMetadata
 from kbroker.metadata.fresh_partitions import PartitionId
 from kbroker.metadata.image import (
     NO_LEADER,

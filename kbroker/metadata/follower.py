@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
@@ -12,7 +13,9 @@ from kbroker.metadata.store import MetadataStore, StoreUnavailableError, WatchBa
 
 MetadataListener = Callable[[ImageDelta], Awaitable[None]]
 
-_RETRY_DELAY_S = 0.25
+# How long who lost a race waits for the winner's change to show in the image.
+CATCH_UP_WAIT_S: Final = 0.1
+_RETRY_DELAY_S: Final = 0.25
 
 
 class ClusterMetadata:

@@ -14,7 +14,6 @@ import trio
 from kbroker.metadata import keys
 from kbroker.metadata.decision_writer import (
     ATTEMPTS_MAX,
-    CATCH_UP_WAIT_S,
     DecisionWriter,
     Write,
     lost_every_race,
@@ -22,7 +21,7 @@ from kbroker.metadata.decision_writer import (
     store_unreachable,
 )
 from kbroker.metadata.elections import Election, TopicRules
-from kbroker.metadata.follower import ClusterMetadata
+from kbroker.metadata.follower import CATCH_UP_WAIT_S, ClusterMetadata
 from kbroker.metadata.fresh_partitions import FreshPartitions, PartitionId
 from kbroker.metadata.image import ClusterImage, PartitionState, TopicImage
 from kbroker.metadata.partition_decisions import (
@@ -256,7 +255,9 @@ class PartitionController:
                 for index in range(len(topic.partitions))
             ]
         outcome = await self._change_partitions(
-            dict.fromkeys(wanted, decide), f"{election.value} election by hand"
+            dict.fromkeys(wanted, decide),
+            f"{election.value} election by hand",
+            has_caught_up=partitions is None,
         )
         if partitions is not None:
             return outcome
@@ -304,7 +305,7 @@ class PartitionController:
         return reassignments(self._metadata.image, wanted)
 
     async def _change_partitions(
-        self, decisions: Mapping[TopicPartition, _Decide], reason: str
+        self, decisions: Mapping[TopicPartition, _Decide], reason: str, *, has_caught_up: bool = False
     ) -> dict[TopicPartition, ApiError | None]:
         outcome: dict[TopicPartition, ApiError | None] = {}
 
@@ -322,7 +323,7 @@ class PartitionController:
                     writes.append(write)
             return writes
 
-        await self._writer.carry_out(list(decisions), decide)
+        await self._writer.carry_out(list(decisions), decide, has_caught_up=has_caught_up)
         return outcome
 
     async def unregister_broker(self, node_id: int) -> None:
@@ -352,7 +353,7 @@ class PartitionController:
             key = keys.broker_key(node_id)
             return [Write(node_id, (registration_compare(image, node_id),), (Delete(key),))]
 
-        await self._writer.carry_out([node_id], decide)
+        await self._writer.carry_out([node_id], decide, has_caught_up=True)
         await self._deletions_done(list(image.deleted_topics), node_id)
 
     # Topics that are gone

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from kbroker.metadata.controller import Controller
+from kbroker.metadata.decision_writer import CATCH_UP_MAX_S
 from kbroker.metadata.follower import ClusterMetadata
 from kbroker.metadata.store import MetadataStore, StoreUnavailableError, Watch, WatchBatch
 from tests.kbroker.metadata.cluster import (
@@ -174,6 +175,44 @@ async def test_what_its_comparisons_guard_waits_for_no_barrier(autojump_clock: M
         assert (result.error_code, store.barriers) == (0, 0)
         await late.create_topics([new_topic("new"), new_topic("newer")])
         assert store.barriers == 1
+
+
+async def everybody_elected(late: Controller) -> None:
+    assert await late.elect_leaders(0, None) == {}
+
+
+async def refused_growth(late: Controller) -> None:
+    outcome = await late.create_partitions([GrowingTopic(name="there", count=1, assignments=None)])
+    assert code_of(outcome["there"]) == ErrorCode.INVALID_PARTITIONS
+
+
+async def unregistered_again(late: Controller) -> None:
+    await late.unregister_broker(2)
+
+
+@pytest.mark.parametrize("asked", [everybody_elected, refused_growth, unregistered_again])
+async def test_what_begins_with_a_barrier_needs_no_other_to_be_refused(
+    asked: Callable[[Controller], Awaitable[None]], autojump_clock: MockClock
+) -> None:
+    async with two_brokers() as (cluster, late, store):
+        await cluster.controller.alter_reassignments({("there", 0): [1, 2]})
+        await cluster.controller.unregister_broker(2)
+        await asked(late)
+        assert store.barriers == 1
+
+
+async def test_an_image_that_does_not_follow_costs_who_wrote_a_bounded_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with running_cluster(broker(1)) as cluster:
+        metadata = ClusterMetadata(cluster.store)
+        await metadata.load()  # and nobody runs it
+        late = make_controller(2, cluster.store, metadata, cluster.settings)
+        begun = trio.current_time()
+        with pytest.raises(ApiError) as raised:
+            await late.create_topics([new_topic("new")])
+        assert raised.value.code == ErrorCode.REQUEST_TIMED_OUT
+        assert trio.current_time() - begun == CATCH_UP_MAX_S
 
 
 async def test_store_out_of_reach_is_told_and_nothing_is_decided(autojump_clock: MockClock) -> None:
