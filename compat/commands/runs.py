@@ -49,6 +49,8 @@ class Stage:
             run = partial(_outcome, self.theirs, theirs, line), partial(_outcome, self.ours, ours, line)
             outcomes = (run[0](), run[1]()) if case.alone else _at_once(*run)
             found += differences(RULES, case, command_line, *outcomes)
+            if case.twins and self.broker is not None:
+                self.broker.settle()
         for each in case.after:
             if isinstance(each, Line):
                 command_line = f"{_AFTERWARDS}{each.tool} {theirs.fill(each.words)}"

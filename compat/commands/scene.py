@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
 import trio
-from confluent_kafka import Consumer, Producer, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from kbroker.tools.session import Connected
 from wire.messages.log_dirs import DescribeLogDirsRequest, DescribeLogDirsResponse
@@ -24,6 +33,8 @@ THEIRS: Final = "Aa"
 OURS: Final = "BB"
 NOWHERE: Final = "127.0.0.1:1"
 """Nothing listens there."""
+_DEADLINE_S: Final = 30.0
+_SETTLING: Final = "retention.ms"
 _PLACEHOLDER: Final = re.compile(r"\{([a-z][a-z0-9._-]*)\}")
 
 
@@ -36,10 +47,42 @@ class Broker:
         metadata = self.admin.list_topics(timeout=30)
         self.node_id = min(metadata.brokers)
         self._kept: list[Consumer | Producer] = []
+        self._settled = 0
+        self._settling_topic = ""
 
     def keep(self, client: Consumer | Producer) -> None:
         """A client that stays as it is until the session ends: a member, a transaction that nobody ends."""
         self._kept.append(client)
+
+    def settle(self) -> None:
+        """Wait until all changes so far show.
+
+        The controller acknowledges a change, the broker shows it a moment later; changes show in the order in which
+        they were made. So one more is made, and waited for.
+        """
+        self._settled += 1
+        value = str(10**9 + self._settled)
+        if not self._settling_topic:
+            self._settling_topic = f"settling-{uuid.uuid4().hex[:6]}"
+            topic = NewTopic(self._settling_topic, 1, 1, config={_SETTLING: value})
+            self.admin.create_topics([topic])[topic.topic].result(_DEADLINE_S)
+        else:
+            entry = ConfigEntry(_SETTLING, value, incremental_operation=AlterConfigOpType.SET)
+            resource = ConfigResource(ResourceType.TOPIC, self._settling_topic, incremental_configs=[entry])
+            self.admin.incremental_alter_configs([resource])[resource].result(_DEADLINE_S)
+        deadline = time.monotonic() + _DEADLINE_S
+        while self._settling_value() != value:
+            assert time.monotonic() < deadline, "changes do not show"
+            time.sleep(0.005)
+
+    def _settling_value(self) -> str | None:
+        resource = ConfigResource(ResourceType.TOPIC, self._settling_topic)
+        try:
+            found = self.admin.describe_configs([resource])[resource].result(_DEADLINE_S)
+        except KafkaException:  # it has not come to be
+            return None
+        value: str = found[_SETTLING].value
+        return value
 
     def close(self) -> None:
         """Let go of all that was kept."""
