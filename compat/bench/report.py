@@ -142,12 +142,13 @@ def written(found: Mapping[str, Mapping[str, Measure]], *, quick: bool, rounds: 
     return "\n".join(lines)
 
 
-def write_section(document: Path, section: str) -> None:
+def write_section(document: Path, section: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put the section where the document has its marks."""
     text = document.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin and end, f"{document.name} has no place for it: {BEGIN} ... {END}"  # noqa: PT018
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not (begin and end):
+        raise ValueError(f"{document.name} has no place for it: {marks[0]} ... {marks[1]}")
     document.write_text(before + section + after, encoding="utf-8")
 
 
