@@ -25,6 +25,7 @@ from wire.records import (
     Record,
     build_batch,
     crc_matches,
+    has_dependent_blocks,
     iterate_batches,
     read_batch_header,
     read_records,
@@ -39,6 +40,7 @@ DECOMPRESSED_BYTES_MAX = 100 << 20
 _RECORD_BYTES_MIN = 7
 _ATTRIBUTES_AT = 21
 _ATTRIBUTES = Struct(">h")
+_CODEC_BITS = 0x07
 _LOG_APPEND_TIME_FLAG = 0x08
 _BATCH_HEADER_BYTES = 61
 
@@ -124,6 +126,8 @@ def validate_and_assign(
     for position, header in batches:
         if is_client:
             _check_client_batch(header)
+            if header.attributes & _CODEC_BITS == Compression.LZ4:
+                _check_lz4(records, position, header)
             if _needs_records(header, config, now_ms):
                 batch_records = _decode(records, position, decompressed_bytes_max)
                 _check_records(header, batch_records, config, now_ms)
@@ -164,15 +168,25 @@ def _check_client_batch(header: BatchHeader) -> None:
         problem = "clients may not write control records"
     elif header.producer_id >= 0 and header.base_sequence < 0:
         problem = f"invalid sequence number {header.base_sequence} of producer {header.producer_id}"
-    elif not header.attributes & 0x07 and count * _RECORD_BYTES_MIN > header.size_bytes - _BATCH_HEADER_BYTES:
+    elif (
+        not header.attributes & _CODEC_BITS
+        and count * _RECORD_BYTES_MIN > header.size_bytes - _BATCH_HEADER_BYTES
+    ):
         problem = f"{count} records do not fit into {header.size_bytes} bytes"
     else:
         return
     raise ApiError(ErrorCode.INVALID_RECORD, problem)
 
 
+def _check_lz4(records: bytearray | memoryview, position: int, header: BatchHeader) -> None:
+    """Kafka's own readers, consumers in Java above all, could not read it; so Kafka refuses it, too."""
+    frame = memoryview(records)[position + _BATCH_HEADER_BYTES : position + header.size_bytes]
+    if has_dependent_blocks(frame):
+        raise ApiError(ErrorCode.INVALID_RECORD, "the blocks of the lz4 frame depend on one another")
+
+
 def _needs_records(header: BatchHeader, config: LogConfig, now_ms: int) -> bool:
-    has_codec = header.attributes & 0x07 or config.compression_type != PRODUCER_COMPRESSION
+    has_codec = header.attributes & _CODEC_BITS or config.compression_type != PRODUCER_COMPRESSION
     if has_codec and _target_compression(config, header) is not header.compression:
         return True
     if config.compact:

@@ -230,6 +230,9 @@ def _decompress_snappy_block(block: memoryview, produced: int, limit_bytes: int)
 
 # --- lz4 --------------------------------------------------------------------------------------------
 
+_LZ4_MAGIC = b"\x04\x22\x4d\x18"
+_LZ4_FLAGS_AT = 4
+_LZ4_INDEPENDENT = 0x20
 _LZ4_FAST = 0
 _LZ4_HIGH_COMPRESSION_LEVELS = range(3, 13)
 
@@ -271,6 +274,16 @@ class _Lz4Reader:
             if not taken and not self._finished:
                 raise CorruptRecordError("lz4 frame ends early")
         return b""
+
+
+def has_dependent_blocks(lz4_frame: ReadableBuffer) -> bool:
+    """Whether blocks of the frame need what comes before them, which Kafka's readers refuse. False for no frame."""
+    head = bytes(lz4_frame[: _LZ4_FLAGS_AT + 1])
+    return (
+        len(head) > _LZ4_FLAGS_AT
+        and head.startswith(_LZ4_MAGIC)
+        and not head[_LZ4_FLAGS_AT] & _LZ4_INDEPENDENT
+    )
 
 
 def _decompress_lz4(data: ReadableBuffer, limit_bytes: int) -> bytes:

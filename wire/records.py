@@ -36,7 +36,12 @@ from wire.batch_header import (
     set_max_timestamp,
     set_partition_leader_epoch,
 )
-from wire.compression import Compression, CorruptRecordError, DecompressionLimitError
+from wire.compression import (
+    Compression,
+    CorruptRecordError,
+    DecompressionLimitError,
+    has_dependent_blocks,
+)
 from wire.control_records import (
     ControlType,
     EndTransactionMarker,
@@ -77,6 +82,7 @@ __all__ = [
     "build_empty_batch",
     "build_end_transaction_marker",
     "crc_matches",
+    "has_dependent_blocks",
     "increment_sequence",
     "iterate_batches",
     "magic_of",

@@ -195,6 +195,19 @@ def test_the_topics_codec_wins(tmp_path: Path, source: Compression, target: str)
     ).is_duplicate
 
 
+@pytest.mark.parametrize("target", ["producer", "uncompressed"])
+def test_lz4_that_java_cannot_read_is_refused(tmp_path: Path, target: str) -> None:
+    harness = LogHarness(tmp_path, LogConfig(compression_type=target))
+    records = batch(b"a" * 100_000, compression=Compression.LZ4)
+    harness.log.append_as_leader(bytearray(records), 0)
+    flags_at = 61 + 4
+    linked = patch(records, flags_at, bytes([records[flags_at] & ~0x20]))
+    error = refused(harness, linked, ErrorCode.INVALID_RECORD)
+    assert error.message == "the blocks of the lz4 frame depend on one another"
+    # Other codecs' bytes do not mean this.
+    harness.log.append_as_leader(patch(batch(b"\x18" * 80), 61, b"\x04\x22\x4d\x18\x00"), 0)
+
+
 def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     harness = LogHarness(tmp_path, LogConfig(cleanup_policy=frozenset({"compact"})))
     harness.log._context.decompressed_bytes_max = 10_000

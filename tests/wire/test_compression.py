@@ -20,6 +20,7 @@ from wire.compression import (
     DecompressionLimitError,
     compress,
     decompress,
+    has_dependent_blocks,
 )
 
 MIB = 1024 * 1024
@@ -102,6 +103,14 @@ def test_frames_look_as_the_java_client_writes_them() -> None:
     for data in (TEXT, mixed_bytes(200_000)):
         assert compress(Compression.LZ4, data)[:7] == bytes.fromhex("04224d18 60 40 82")
     assert compress(Compression.GZIP, TEXT)[:3] == b"\x1f\x8b\x08"
+
+
+def test_lz4_frames_of_dependent_blocks_are_known() -> None:
+    assert has_dependent_blocks(lz4_frame(LONG, block_linked=True))
+    assert not has_dependent_blocks(lz4_frame(LONG, block_linked=False))
+    assert not has_dependent_blocks(compress(Compression.LZ4, LONG))
+    for no_frame in (b"", b"\x04\x22\x4d\x18", b"\x04\x22\x4d\x19\x00\x00"):
+        assert not has_dependent_blocks(no_frame)
 
 
 def test_snappy_blocks_are_as_large_as_the_java_clients() -> None:
