@@ -47,7 +47,7 @@ LINES: Final = (
     "kafka-broker-api-versions",
     "kafka-get-offsets --topic here",
 )
-"""What is run; the last asks several brokers at once."""
+"""What is run."""
 
 
 def measure(bootstrap_server: str, rounds: int) -> dict[str, tuple[float, float]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from kbroker.client import BrokerClient, RequestNotSent
 from kbroker.tools.client_properties import integer
@@ -259,6 +259,60 @@ class Cluster:
 
         return await self.retrying(attempt)
 
+    async def at_leaders(
+        self,
+        partitions: Collection[Partition],
+        ask: Callable[[int, Collection[Partition]], Awaitable[Mapping[Partition, ResultT | ErrorCode]]],
+    ) -> dict[Partition, ResultT | ApiError]:
+        """Ask each partition's leader, again where that failed with what may pass, until the time is over.
+
+        ``ask`` (node id, its partitions) answers for each one. What comes out is each one's result, or its last error:
+        the error of one costs no other its answer.
+        """
+        results: dict[Partition, ResultT | ApiError] = {}
+        pending = list(partitions)
+
+        def note(found: Mapping[Partition, ResultT | ErrorCode | ApiError]) -> None:
+            for partition, answer in found.items():
+                results[partition] = ApiError(answer) if isinstance(answer, ErrorCode) else answer
+
+        with self._waiting.move_on_after(self.timeout_s):
+            while pending:
+                found = await self._leaders_now(pending)
+                for leader, its in found.leading.items():
+                    try:
+                        answers = await ask(leader, its)
+                        note({one: answers.get(one, ErrorCode.UNKNOWN_SERVER_ERROR) for one in its})
+                    except ConnectionLost as lost:
+                        note(dict.fromkeys(its, ApiError(ErrorCode.NETWORK_EXCEPTION, str(lost))))
+                    except ApiError as refused:
+                        note(dict.fromkeys(its, refused))
+                note(found.errors)
+                pending = [one for one in pending if _may_pass(results[one])]
+                if pending:
+                    await self._waiting.sleep(_RETRY_BACKOFF_S)
+        for partition in partitions:
+            results.setdefault(partition, NotReachable("Timed out waiting for a node assignment."))
+        return results
+
+    async def _leaders_now(self, partitions: Collection[Partition]) -> _Leaders:
+        """Who leads which of the partitions at this moment, and why nobody does."""
+        found = _Leaders({}, dict.fromkeys(partitions, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+        wanted = set(partitions)
+        for topic in (await self.metadata(sorted({topic for topic, _ in partitions}))).topics:
+            for row in topic.partitions:
+                partition = (topic.name or "", row.partition_index)
+                if partition in wanted and row.leader_id in self.brokers:
+                    found.leading.setdefault(row.leader_id, []).append(partition)
+                    del found.errors[partition]
+                elif partition in wanted:
+                    found.errors[partition] = ErrorCode.LEADER_NOT_AVAILABLE
+            if topic.error_code:
+                found.errors.update(
+                    (one, ErrorCode(topic.error_code)) for one in partitions if one[0] == topic.name
+                )
+        return found
+
     async def best_version(self, request_class: type[Request]) -> int:
         """The newest version of an API that this side and some broker speak; ApiError UNSUPPORTED_VERSION."""
 
@@ -364,6 +418,17 @@ class Cluster:
             connection.close()
             if self._connections.get(address) is connection:
                 del self._connections[address]
+
+
+class _Leaders(NamedTuple):
+    """Partitions by the node id of their leader, and what is wrong with those that have none."""
+
+    leading: dict[int, list[Partition]]
+    errors: dict[Partition, ErrorCode]
+
+
+def _may_pass(result: object) -> bool:
+    return isinstance(result, ApiError) and result.code.retriable
 
 
 class _Final(ApiError):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn
 
-import trio
-
 from kbroker.tools.arguments import Arguments, read_properties
-from kbroker.tools.cluster import Cluster, Partition
+from kbroker.tools.cluster import Cluster, Partition, by_topic
 from kbroker.tools.java_errors import java_text
 from kbroker.tools.json_files import check_version, member, parse_json, read_text
 from kbroker.tools.session import CommandError, Connected, run
@@ -25,7 +23,7 @@ def main() -> NoReturn:
         async with Connected(options.bootstrap_server, properties, call="deleteRecords") as cluster:
             await execute(options, cluster)
 
-    run(work, to_stderr=True, runner=trio.run)
+    run(work, to_stderr=True)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
@@ -49,17 +47,11 @@ async def execute(options: Namespace, cluster: Cluster) -> None:
     """Delete, and print each partition's new start or what was wrong. CommandError for a file that is wrong."""
     offsets = parse_offsets(read_text(options.offset_json_file))
     print("Executing records delete operation")
-    results: dict[Partition, int | ApiError] = {}
 
-    async def delete(partition: Partition, offset: int) -> None:
-        try:
-            results[partition] = await _delete(cluster, partition, offset)
-        except ApiError as error:
-            results[partition] = error
+    async def ask(leader: int, its: Collection[Partition]) -> Mapping[Partition, int | ErrorCode]:
+        return await _delete(cluster, leader, {partition: offsets[partition] for partition in its})
 
-    async with trio.open_nursery() as nursery:
-        for partition, offset in offsets.items():
-            nursery.start_soon(delete, partition, offset)
+    results = await cluster.at_leaders(list(offsets), ask)
     print("Records delete operation completed:")
     for (topic, index), result in sorted(results.items(), key=lambda item: item[0]):
         if isinstance(result, ApiError):
@@ -87,38 +79,27 @@ def parse_offsets(text: str) -> Mapping[Partition, int]:
     return offsets
 
 
-async def _delete(cluster: Cluster, partition: Partition, offset: int) -> int:
-    """The partition's new start offset. ApiError."""
+async def _delete(
+    cluster: Cluster, leader: int, offsets: Mapping[Partition, int]
+) -> Mapping[Partition, int | ErrorCode]:
+    """The new start offset of each partition that the broker leads, asked once. ConnectionLost, ApiError."""
     topic_class = DeleteRecordsRequest.DeleteRecordsTopic
     request = DeleteRecordsRequest(
         topics=[
             topic_class(
-                name=partition[0],
-                partitions=[topic_class.DeleteRecordsPartition(partition_index=partition[1], offset=offset)],
+                name=topic,
+                partitions=[
+                    topic_class.DeleteRecordsPartition(partition_index=number, offset=offsets[topic, number])
+                    for number in numbers
+                ],
             )
+            for topic, numbers in by_topic(offsets).items()
         ],
         timeout_ms=int(cluster.request_timeout_s * 1000),
     )
-
-    async def attempt() -> int:
-        leader = await _leader(cluster, partition)
-        response = await cluster.once(leader, request, DeleteRecordsResponse)
-        result = response.topics[0].partitions[0]
-        if result.error_code:
-            raise ApiError(ErrorCode(result.error_code))
-        return result.low_watermark
-
-    return await cluster.retrying(attempt)
-
-
-async def _leader(cluster: Cluster, partition: Partition) -> int:
-    """Who leads the partition, as far as is known now. ApiError."""
-    topic = (await cluster.metadata([partition[0]])).topics[0]
-    if topic.error_code:
-        raise ApiError(ErrorCode(topic.error_code))
-    for one in topic.partitions:
-        if one.partition_index == partition[1]:
-            if one.leader_id < 0:
-                raise ApiError(ErrorCode.LEADER_NOT_AVAILABLE)
-            return one.leader_id
-    raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    response = await cluster.once(leader, request, DeleteRecordsResponse)
+    return {
+        (topic.name, row.partition_index): ErrorCode(row.error_code) if row.error_code else row.low_watermark
+        for topic in response.topics
+        for row in topic.partitions
+    }

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NoReturn
-
-import trio
 
 from kbroker.tools.arguments import Arguments, read_properties
 from kbroker.tools.cluster import Cluster, Partition, parse_address
 from kbroker.tools.failures import UnreadableFileError
-from kbroker.tools.partition_offsets import UNKNOWN_OFFSET, list_offsets
+from kbroker.tools.partition_offsets import UNKNOWN_OFFSET, offsets_at_leader
 from kbroker.tools.session import CommandError, Connected, run
 from kbroker.tools.topic_filters import INTERNAL_TOPICS, TopicFilter, partition_rule
-from wire.errors import ApiError
+from wire.errors import ApiError, ErrorCode
 
 _CLIENT_ID: Final = "GetOffsetShell"
+_READ_UNCOMMITTED: Final = 0
 _TIMES: Final = {
     "latest": -1,
     "earliest": -2,
@@ -43,7 +42,7 @@ def main() -> NoReturn:
 
             raise CommandError(java_text(error)) from None
 
-    run(work, failed="Error occurred: {}".format, to_stderr=True, runner=trio.run)
+    run(work, failed="Error occurred: {}".format, to_stderr=True)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Namespace:
@@ -130,27 +129,22 @@ def _filter(options: Namespace) -> Callable[[Partition], bool]:
 
 
 async def _offsets(cluster: Cluster, partitions: Sequence[Partition], time: int) -> dict[Partition, int]:
-    """All at once, and if that fails one by one, so that one partition's error costs no other its answer."""
-    try:
-        return await list_offsets(cluster, partitions, time)
-    except ApiError:
-        pass
-    offsets: dict[Partition, int] = {}
+    """One partition's error costs no other its answer, and is told."""
 
-    async def ask(partition: Partition) -> None:
-        try:
-            offsets.update(await list_offsets(cluster, [partition], time))
-        except ApiError as error:
+    async def ask(leader: int, its: Collection[Partition]) -> Mapping[Partition, int | ErrorCode]:
+        return await offsets_at_leader(cluster, leader, its, time, isolation_level=_READ_UNCOMMITTED)
+
+    offsets: dict[Partition, int] = {}
+    for partition, answer in (await cluster.at_leaders(partitions, ask)).items():
+        if isinstance(answer, ApiError):
             from kbroker.tools.java_errors import java_text
 
             print(
-                f"Skip getting offsets for topic-partition {_text(partition)} due to error: {java_text(error)}",
+                f"Skip getting offsets for topic-partition {_text(partition)} due to error: {java_text(answer)}",
                 file=sys.stderr,
             )
-
-    async with trio.open_nursery() as nursery:
-        for partition in partitions:
-            nursery.start_soon(ask, partition)
+        else:
+            offsets[partition] = answer
     return offsets
 
 
