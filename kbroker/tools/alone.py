@@ -13,13 +13,16 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from kbroker.world import Address, ClientNetwork, Connection, ConnectionLost, Part
 from storage.file_slice import FileSlice
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_FOR_EVER_S: Final = 2_000_000.0
+"""Three weeks; a socket's time-out can be a day or two longer at most."""
 
 
 def run(main: Callable[[], Awaitable[R]]) -> R:
@@ -94,13 +97,13 @@ class Alone:
         return True
 
     def seconds_left(self) -> float | None:
-        """Until the first limit; None where there is none. If one is over, its block is left."""
+        """Until the first limit; None where there is none to speak of. If one is over, its block is left."""
         now = time.monotonic()
         for block in self._entered:
             if block.ends <= now:
                 raise _TimeOver(block)
-        first = min((block.ends for block in self._entered), default=math.inf)
-        return first - now if first < math.inf else None
+        left = min((block.ends for block in self._entered), default=math.inf) - now
+        return left if left < _FOR_EVER_S else None
 
     def within_limits(
         self, waiting: socket.socket, operation: Callable[[T], R], argument: T, *, share: float = 1.0

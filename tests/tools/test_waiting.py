@@ -133,13 +133,14 @@ def test_what_is_sent_arrives_and_what_ends_is_told(way: tuple[Run, type[Waiting
 
     async def main() -> None:
         waiting = waiting_class()
-        connection = await waiting.network.connect("127.0.0.1", port)
-        await connection.send([b"he", bytearray(b"ll"), memoryview(b"o")])
-        buffer = bytearray(16)
-        count = await connection.receive_into(memoryview(buffer))
-        seen.extend((connection.local_address.port, connection.peer_address.port, bytes(buffer[:count])))
-        seen.append(await connection.receive_into(memoryview(buffer)))
-        connection.close()
+        with waiting.move_on_after(1e12):  # more than a socket's time-out can be
+            connection = await waiting.network.connect("127.0.0.1", port)
+            await connection.send([b"he", bytearray(b"ll"), memoryview(b"o")])
+            buffer = bytearray(16)
+            count = await connection.receive_into(memoryview(buffer))
+            seen.extend((connection.local_address.port, connection.peer_address.port, bytes(buffer[:count])))
+            seen.append(await connection.receive_into(memoryview(buffer)))
+            connection.close()
 
     with listening() as listener:
         port = listener.getsockname()[1]
