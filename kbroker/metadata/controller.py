@@ -102,8 +102,9 @@ class ControllerSettings(PartitionSettings, Protocol):
 class Controller(PartitionController):
     """See the module's docstring. Every public method raises ApiError.
 
-    REQUEST_TIMED_OUT stands for a store that could not be reached: whether the change happened is then
-    unknown, as with any request that timed out. Do not call a controller from a metadata listener.
+    REQUEST_TIMED_OUT stands for a store that could not be reached, or an image that does not follow it: whether the
+    change happened is then unknown, as with any request that timed out. Do not call a controller from a metadata
+    listener.
     """
 
     def __init__(
@@ -475,7 +476,7 @@ class Controller(PartitionController):
                 )
             )
             if result.succeeded:
-                await self._metadata.wait_for(result.revision)
+                await self._writer.wait_for(result.revision)
                 return
         raise lost_every_race()
 

@@ -74,8 +74,22 @@ class DecisionWriter:
         an image that may be behind another broker's: before such an answer stands the image catches up, unless it
         ``has_caught_up`` since the question came.
 
-        Returns when the image holds what was written. ApiError REQUEST_TIMED_OUT if that cannot be done.
+        Returns when the image holds what was written. ApiError REQUEST_TIMED_OUT if that cannot be done in time, which
+        includes waiting for other decisions' turns: whether it was written is unknown then.
         """
+        with trio.move_on_after(CATCH_UP_MAX_S):
+            await self._carry_out(subjects, decide, validate_only=validate_only, has_caught_up=has_caught_up)
+            return
+        raise outcome_unknown()
+
+    async def _carry_out(
+        self,
+        subjects: Sequence[_Subject],
+        decide: Callable[[Sequence[_Subject]], list[Write]],
+        *,
+        validate_only: bool,
+        has_caught_up: bool,
+    ) -> None:
         if not has_caught_up:
             if not validate_only:
                 async with self._turn:
@@ -122,10 +136,15 @@ class DecisionWriter:
                 written_revision = result.revision
             else:
                 lost.extend(write.subject for write in batch)
+        await self._metadata.wait_for(written_revision)
+        return lost
+
+    async def wait_for(self, revision: int) -> None:
+        """Until the image holds a change that was made. ApiError REQUEST_TIMED_OUT if it stands still."""
         with trio.move_on_after(CATCH_UP_MAX_S):
-            await self._metadata.wait_for(written_revision)
-            return lost
-        raise store_unreachable()
+            await self._metadata.wait_for(revision)
+            return
+        raise outcome_unknown()
 
     async def write_now(self, writes: Sequence[Write]) -> Written:
         """Write, and return when the store has answered, whether or not the image has it.
@@ -193,6 +212,11 @@ async def reachable(answer: Awaitable[_Answer]) -> _Answer:
 
 def store_unreachable() -> ApiError:
     return ApiError(ErrorCode.REQUEST_TIMED_OUT, "The cluster's metadata could not be reached.")
+
+
+def outcome_unknown() -> ApiError:
+    message = "The cluster's metadata did not follow in time; what was asked for may have been done."
+    return ApiError(ErrorCode.REQUEST_TIMED_OUT, message)
 
 
 def lost_every_race() -> ApiError:
