@@ -1,7 +1,8 @@
 """Everything that the broker takes from outside itself: clocks, network, files, randomness, threads.
 
-No other module calls ``time``, ``socket``, ``open``, ``random`` or ``uuid4`` by itself, so that the same
-broker runs on the operating system (`kbroker.os_world`) and inside a simulation that replays from a seed.
+Nothing else of the broker calls ``time``, ``socket``, ``open``, ``random`` or ``uuid4``: what stands behind these ports
+does, so that the same broker runs on the operating system (`kbroker.os_world`) and inside a simulation that replays
+from a seed.
 """
 
 from __future__ import annotations

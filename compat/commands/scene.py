@@ -55,7 +55,7 @@ class Broker:
         self._kept.append(client)
 
     def settle(self) -> None:
-        """Wait until all changes so far show.
+        """Wait until all changes so far show in metadata (the logs of a new topic may come a moment later).
 
         The controller acknowledges a change, the broker shows it a moment later; changes show in the order in which
         they were made. So one more is made, and waited for.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -21,6 +22,9 @@ from storage.file_slice import FileSlice
 T = TypeVar("T")
 R = TypeVar("R")
 
+_SocketName = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+_Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, _SocketName]
+"""One answer of the name service."""
 _FOR_EVER_S: Final = 2_000_000.0
 """Three weeks; a socket's time-out can be a day or two longer at most."""
 
@@ -47,6 +51,8 @@ class _Limited:
     """A block with a time limit. See `kbroker.tools.waiting.Deadline`."""
 
     def __init__(self, entered: list[_Limited], seconds: float) -> None:
+        if not seconds >= 0:  # nor is it, if it is no number
+            raise ValueError(f"a time limit of {seconds:g} s")
         self._entered = entered
         self._seconds = seconds
         self.ends = math.inf
@@ -91,10 +97,35 @@ class Alone:
 
     async def has_address(self, host: str) -> bool:
         try:
-            socket.getaddrinfo(host, None)
-        except OSError:
+            self.addresses(host, None)
+        except (OSError, UnicodeError):
             return False
         return True
+
+    def addresses(self, host: str, port: int | None) -> Sequence[_Found]:
+        """What the name service knows of a host. OSError, UnicodeError.
+
+        No system call of its own that could be timed out or interrupted: so it is asked in a thread, which whoever
+        loses patience leaves behind.
+        """
+        with contextlib.suppress(socket.gaierror):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        answers: list[Sequence[_Found] | Exception] = []
+
+        def ask() -> None:
+            try:
+                answers.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except (OSError, UnicodeError) as error:
+                answers.append(error)
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        while asking.is_alive():
+            asking.join(self.seconds_left())
+        (answer,) = answers
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def seconds_left(self) -> float | None:
         """Until the first limit; None where there is none to speak of. If one is over, its block is left."""
@@ -126,22 +157,29 @@ class _Network:
         self._alone = alone
 
     async def connect(self, host: str, port: int) -> Connection:
+        first_failure: Exception | None = None
+        found: Sequence[_Found] = ()
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            for number, (family, kind, protocol, _, address) in enumerate(found, start=1):
-                connecting = socket.socket(family, kind, protocol)
-                try:
-                    # An address at which nobody answers leaves time for the next.
-                    share = 1 / (len(found) - number + 1)
-                    self._alone.within_limits(connecting, connecting.connect, address, share=share)
-                    return _Connection(self._alone, connecting)
-                except BaseException as error:
-                    connecting.close()
-                    if not isinstance(error, OSError) or number == len(found):
-                        raise
-        except OSError as error:
-            raise ConnectionLost(f"no connection to {host}:{port}: {error}") from error
-        raise ConnectionLost(f"no connection to {host}:{port}: it has no address")
+            found = self._alone.addresses(host, port)
+        except (OSError, UnicodeError) as error:
+            first_failure = error
+        for number, address in enumerate(found):
+            try:
+                # An address at which nobody answers leaves time for the next.
+                return self._connected(address, share=1 / (len(found) - number))
+            except OSError as error:
+                first_failure = first_failure or error
+        raise ConnectionLost(f"no connection to {host}:{port}: {first_failure}") from first_failure
+
+    def _connected(self, found: _Found, *, share: float) -> Connection:
+        family, kind, protocol, _, address = found
+        connecting = socket.socket(family, kind, protocol)
+        try:
+            self._alone.within_limits(connecting, connecting.connect, address, share=share)
+            return _Connection(self._alone, connecting)
+        except BaseException:
+            connecting.close()
+            raise
 
     def lock(self) -> AbstractAsyncContextManager[object]:
         return contextlib.nullcontext()

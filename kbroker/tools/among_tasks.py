@@ -23,6 +23,6 @@ class AmongTasks:
     async def has_address(self, host: str) -> bool:
         try:
             await trio.socket.getaddrinfo(host, None)
-        except OSError:
+        except (OSError, UnicodeError):
             return False
         return True

@@ -7,6 +7,7 @@ where any will do, until ``default.api.timeout.ms`` is over.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
@@ -61,9 +62,9 @@ class NotReachable(ApiError):
 class Cluster:
     """Connections to the brokers of one cluster, made as they are needed; ``close`` at the end.
 
-    ``brokers`` are those that the last Metadata told of: ``connect`` asks for them. ``call``: what Kafka's client would
-    call what is asked of the cluster, for who is told that nobody answers. Methods raise ApiError (NotReachable if
-    there was no answer) and ProtocolError.
+    ``waiting`` is how whoever uses the cluster waits, too. ``brokers`` are those that the last Metadata told of:
+    ``connect`` asks for them. ``call``: what Kafka's client would call what is asked of the cluster, for who is told
+    that nobody answers. Methods raise ApiError (NotReachable if there was no answer) and ProtocolError.
     """
 
     def __init__(
@@ -71,14 +72,18 @@ class Cluster:
     ) -> None:
         """``bootstrap_servers``: HOST:PORT,...; ``properties`` are those of a client. ValueError if malformed."""
         self._properties = properties = properties or {}
-        self._waiting = waiting
+        self.waiting = waiting
         self._bootstrap_servers = bootstrap_servers
         self._bootstrap = [parse_address(text) for text in bootstrap_servers.split(",") if text.strip()]
         if not self._bootstrap:
             raise ValueError(NO_ADDRESS)
         self.client_id = properties.get("client.id", "") or _DEFAULT_CLIENT_ID
-        self.timeout_s = integer(properties, "default.api.timeout.ms", _DEFAULT_API_TIMEOUT_MS) / 1000
-        self.request_timeout_s = integer(properties, "request.timeout.ms", _DEFAULT_REQUEST_TIMEOUT_MS) / 1000
+        self.timeout_s = (
+            integer(properties, "default.api.timeout.ms", _DEFAULT_API_TIMEOUT_MS, least=0) / 1000
+        )
+        self.request_timeout_s = (
+            integer(properties, "request.timeout.ms", _DEFAULT_REQUEST_TIMEOUT_MS, least=0) / 1000
+        )
         protocol = properties.get("security.protocol", "PLAINTEXT").upper()
         if protocol != "PLAINTEXT":
             raise ValueError(f"security.protocol {protocol} is not supported by this command")
@@ -88,11 +93,6 @@ class Cluster:
         self.controller_id = _NO_CONTROLLER
         self.call: str | None = None
 
-    @property
-    def waiting(self) -> Waiting:
-        """How whoever uses the cluster waits."""
-        return self._waiting
-
     def close(self) -> None:
         for connection in self._connections.values():
             connection.close()
@@ -100,7 +100,7 @@ class Cluster:
 
     def another(self) -> Cluster:
         """The same cluster over connections of its own: for what must not wait behind this one's requests."""
-        other = Cluster(self._waiting, self._bootstrap_servers, self._properties)
+        other = Cluster(self.waiting, self._bootstrap_servers, self._properties)
         other.brokers, other.controller_id = self.brokers, self.controller_id
         other.timeout_s = self.timeout_s
         return other
@@ -170,7 +170,7 @@ class Cluster:
         """Send what one broker does not answer (Produce with acks=0). ConnectionLost."""
         address = await self._address(node_id)
         connection: BrokerClient | None = None
-        with self._waiting.move_on_after(self.request_timeout_s):
+        with self.waiting.move_on_after(self.request_timeout_s):
             try:
                 connection = await self._connection(address)
                 await connection.send(request, version=connection.best_version(type(request)))
@@ -238,24 +238,12 @@ class Cluster:
 
     async def leaders(self, partitions: Collection[Partition]) -> dict[int, list[Partition]]:
         """The partitions by the broker that leads them. UNKNOWN_TOPIC_OR_PARTITION; without a leader: tried again."""
-        topics = {topic for topic, _ in partitions}
 
         async def attempt() -> dict[int, list[Partition]]:
-            found: dict[Partition, int] = {}
-            for topic in (await self.metadata(sorted(topics))).topics:
-                if topic.error_code:
-                    raise ApiError(ErrorCode(topic.error_code))
-                for partition in topic.partitions:
-                    found[topic.name or "", partition.partition_index] = partition.leader_id
-            by_leader: dict[int, list[Partition]] = {}
-            for partition_key in partitions:
-                leader = found.get(partition_key)
-                if leader is None:
-                    raise _Final(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-                if leader not in self.brokers:
-                    raise ApiError(ErrorCode.LEADER_NOT_AVAILABLE)
-                by_leader.setdefault(leader, []).append(partition_key)
-            return by_leader
+            found = await self._leaders_now(partitions)
+            for error in found.errors.values():
+                raise error
+            return found.leading
 
         return await self.retrying(attempt)
 
@@ -267,50 +255,74 @@ class Cluster:
         """Ask each partition's leader, again where that failed with what may pass, until the time is over.
 
         ``ask`` (node id, its partitions) answers for each one. What comes out is each one's result, or its last error:
-        the error of one costs no other its answer.
+        the error of one costs no other its answer, and a leader that does not answer leaves the others their time.
         """
         results: dict[Partition, ResultT | ApiError] = {}
         pending = list(partitions)
-
-        def note(found: Mapping[Partition, ResultT | ErrorCode | ApiError]) -> None:
-            for partition, answer in found.items():
-                results[partition] = ApiError(answer) if isinstance(answer, ErrorCode) else answer
-
-        with self._waiting.move_on_after(self.timeout_s):
+        ends = time.monotonic() + self.timeout_s
+        silent: set[int] = set()
+        with self.waiting.move_on_after(self.timeout_s):
             while pending:
                 found = await self._leaders_now(pending)
-                for leader, its in found.leading.items():
-                    try:
-                        answers = await ask(leader, its)
-                        note({one: answers.get(one, ErrorCode.UNKNOWN_SERVER_ERROR) for one in its})
-                    except ConnectionLost as lost:
-                        note(dict.fromkeys(its, ApiError(ErrorCode.NETWORK_EXCEPTION, str(lost))))
-                    except ApiError as refused:
-                        note(dict.fromkeys(its, refused))
-                note(found.errors)
+                results.update(found.errors)
+                in_turn = sorted(found.leading.items(), key=lambda item: item[0] in silent)
+                for number, (leader, its) in enumerate(in_turn):
+                    share_s = (ends - time.monotonic()) / (len(in_turn) - number)
+                    answers = await self._answers(leader, its, ask, max(share_s, 0))
+                    if answers is None:
+                        silent.add(leader)
+                    for one in its:
+                        results[one] = self._not_reachable() if answers is None else answers[one]
                 pending = [one for one in pending if _may_pass(results[one])]
                 if pending:
-                    await self._waiting.sleep(_RETRY_BACKOFF_S)
+                    await self.waiting.sleep(_RETRY_BACKOFF_S)
         for partition in partitions:
-            results.setdefault(partition, NotReachable("Timed out waiting for a node assignment."))
+            results.setdefault(partition, self._not_reachable())
         return results
+
+    async def _answers(
+        self,
+        leader: int,
+        partitions: Collection[Partition],
+        ask: Callable[[int, Collection[Partition]], Awaitable[Mapping[Partition, ResultT | ErrorCode]]],
+        timeout_s: float,
+    ) -> dict[Partition, ResultT | ApiError] | None:
+        """What a leader says of each of its partitions, asked once; None if nothing came in time."""
+        answers: Mapping[Partition, ResultT | ErrorCode]
+        with self.waiting.move_on_after(timeout_s):
+            try:
+                answers = await ask(leader, partitions)
+            except ConnectionLost:
+                return None
+            except ApiError as refused:
+                return dict.fromkeys(partitions, refused)
+            found: dict[Partition, ResultT | ApiError] = {}
+            for one in partitions:
+                answer = answers.get(one, ErrorCode.UNKNOWN_SERVER_ERROR)
+                found[one] = ApiError(answer) if isinstance(answer, ErrorCode) else answer
+            return found
+        return None
 
     async def _leaders_now(self, partitions: Collection[Partition]) -> _Leaders:
         """Who leads which of the partitions at this moment, and why nobody does."""
-        found = _Leaders({}, dict.fromkeys(partitions, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
-        wanted = set(partitions)
+        refused: dict[str, ErrorCode] = {}
+        leaders: dict[Partition, int] = {}
         for topic in (await self.metadata(sorted({topic for topic, _ in partitions}))).topics:
-            for row in topic.partitions:
-                partition = (topic.name or "", row.partition_index)
-                if partition in wanted and row.leader_id in self.brokers:
-                    found.leading.setdefault(row.leader_id, []).append(partition)
-                    del found.errors[partition]
-                elif partition in wanted:
-                    found.errors[partition] = ErrorCode.LEADER_NOT_AVAILABLE
             if topic.error_code:
-                found.errors.update(
-                    (one, ErrorCode(topic.error_code)) for one in partitions if one[0] == topic.name
-                )
+                refused[topic.name or ""] = ErrorCode(topic.error_code)
+            for row in topic.partitions:
+                leaders[topic.name or "", row.partition_index] = row.leader_id
+        found = _Leaders({}, {})
+        for partition in partitions:
+            leader = leaders.get(partition)
+            if partition[0] in refused:
+                found.errors[partition] = ApiError(refused[partition[0]])
+            elif leader is None:
+                found.errors[partition] = _Final(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            elif leader not in self.brokers:
+                found.errors[partition] = ApiError(ErrorCode.LEADER_NOT_AVAILABLE)
+            else:
+                found.leading.setdefault(leader, []).append(partition)
         return found
 
     async def best_version(self, request_class: type[Request]) -> int:
@@ -329,7 +341,7 @@ class Cluster:
         Of nested calls the outermost one's time counts, and the innermost one's last error is told.
         """
         self._failure = None
-        with self._waiting.move_on_after(self.timeout_s if timeout_s is None else timeout_s):
+        with self.waiting.move_on_after(self.timeout_s if timeout_s is None else timeout_s):
             while True:
                 try:
                     return await attempt()
@@ -341,15 +353,20 @@ class Cluster:
                     if not refused.code.retriable:
                         raise
                     self._failure = refused
-                await self._waiting.sleep(_RETRY_BACKOFF_S)
+                await self.waiting.sleep(_RETRY_BACKOFF_S)
         failure, self._failure = self._failure, None
         if isinstance(failure, ApiError):
             raise failure
-        if self.call is None:
-            raise NotReachable(f"Timed out waiting for a node assignment. {failure or ''}".strip())
-        if failure is not None:
+        if self.call is not None and failure is not None:
             log("WARN", str(failure), _LOGGER)
-        raise NotReachable(f"Timed out waiting for a node assignment. Call: {self.call}")
+        raise self._not_reachable(failure)
+
+    def _not_reachable(self, failure: Exception | None = None) -> NotReachable:
+        """In the words of Kafka's client, or with what failed where there is no call to name."""
+        text = "Timed out waiting for a node assignment."
+        if self.call is None:
+            return NotReachable(f"{text} {failure or ''}".strip())
+        return NotReachable(f"{text} Call: {self.call}")
 
     # Connections
 
@@ -361,10 +378,10 @@ class Cluster:
     async def _connection(self, address: Address) -> BrokerClient:
         connection = self._connections.get(address)
         if connection is None:
-            with self._waiting.move_on_after(_CONNECTION_SETUP_S):
+            with self.waiting.move_on_after(_CONNECTION_SETUP_S):
                 try:
                     connection = await BrokerClient.connect(
-                        self._waiting.network, address.host, address.port, client_id=self.client_id
+                        self.waiting.network, address.host, address.port, client_id=self.client_id
                     )
                 except ConnectionLost as error:
                     raise RequestNotSent(str(error)) from error
@@ -399,7 +416,7 @@ class Cluster:
     ) -> list[ResponseT]:
         timeout_s = timeout_s or self.request_timeout_s
         connection: BrokerClient | None = None
-        with self._waiting.move_on_after(timeout_s):
+        with self.waiting.move_on_after(timeout_s):
             try:
                 connection = await self._connection(address)
                 version = _best_version(connection, type(requests[0]))
@@ -424,7 +441,7 @@ class _Leaders(NamedTuple):
     """Partitions by the node id of their leader, and what is wrong with those that have none."""
 
     leading: dict[int, list[Partition]]
-    errors: dict[Partition, ErrorCode]
+    errors: dict[Partition, ApiError]
 
 
 def _may_pass(result: object) -> bool:

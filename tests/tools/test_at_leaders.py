@@ -17,7 +17,7 @@ TOPIC = MetadataResponse.MetadataResponseTopic
 Answer = int | ErrorCode | Exception | None
 
 
-class TwoBrokers(Cluster):
+class Brokers(Cluster):
     """Topic ``t``, whose leaders are given (-1: none; one list for each Metadata, the last one stays)."""
 
     def __init__(self, *leaders: list[int]) -> None:
@@ -27,7 +27,7 @@ class TwoBrokers(Cluster):
     async def metadata(self, topics: Collection[str] | None = None, **_: object) -> MetadataResponse:
         leaders = self._leaders.pop(0) if len(self._leaders) > 1 else self._leaders[0]
         broker = MetadataResponse.MetadataResponseBroker
-        self.brokers = {node_id: broker(node_id=node_id, host="h", port=node_id) for node_id in (1, 2)}
+        self.brokers = {node_id: broker(node_id=node_id, host="h", port=node_id) for node_id in (1, 2, 3)}
         partitions = [
             TOPIC.MetadataResponsePartition(partition_index=index, leader_id=leader)
             for index, leader in enumerate(leaders)
@@ -75,24 +75,24 @@ def of_t(*indexes: int) -> list[Partition]:
 
 
 def test_every_leader_is_asked_once_for_all_that_it_leads() -> None:
-    results, asked = outcome(TwoBrokers([1, 2, 1]), of_t(0, 1, 2), {0: 10, 1: 11, 2: 12})
+    results, asked = outcome(Brokers([1, 2, 1]), of_t(0, 1, 2), {0: 10, 1: 11, 2: 12})
     assert results == {("t", 0): 10, ("t", 1): 11, ("t", 2): 12}
     assert asked == [(1, [0, 2]), (2, [1])]
 
 
 def test_nobody_is_asked_for_nothing() -> None:
-    cluster = TwoBrokers()  # which cannot answer Metadata either
+    cluster = Brokers()  # which cannot answer Metadata either
     assert outcome(cluster, []) == ({}, [])
 
 
 def test_an_error_for_good_is_one_partitions_alone() -> None:
-    results, asked = outcome(TwoBrokers([1, 1]), of_t(0, 1), {0: ErrorCode.TOPIC_AUTHORIZATION_FAILED, 1: 11})
+    results, asked = outcome(Brokers([1, 1]), of_t(0, 1), {0: ErrorCode.TOPIC_AUTHORIZATION_FAILED, 1: 11})
     assert results == {("t", 0): ErrorCode.TOPIC_AUTHORIZATION_FAILED, ("t", 1): 11}
     assert asked == [(1, [0, 1])]
 
 
 def test_what_may_pass_is_asked_again_where_the_leader_is_then() -> None:
-    cluster = TwoBrokers([1, 1, -1], [2, 1, 1])
+    cluster = Brokers([1, 1, -1], [2, 1, 1])
     results, asked = outcome(
         cluster, of_t(0, 1, 2), {0: ErrorCode.NOT_LEADER_OR_FOLLOWER, 1: 11}, {0: 10, 2: 12}
     )
@@ -101,14 +101,37 @@ def test_what_may_pass_is_asked_again_where_the_leader_is_then() -> None:
 
 
 def test_a_lost_connection_costs_the_other_leaders_nothing() -> None:
-    results, asked = outcome(TwoBrokers([1, 2]), of_t(0, 1), {0: ConnectionLost("reset"), 1: 11}, {0: 10})
+    results, asked = outcome(Brokers([1, 2]), of_t(0, 1), {0: ConnectionLost("reset"), 1: 11}, {0: 10})
     assert results == {("t", 0): 10, ("t", 1): 11}
     assert asked == [(1, [0]), (2, [1]), (1, [0])]
 
 
+def test_leaders_that_hang_leave_the_others_their_time() -> None:
+    asked: list[int] = []
+    cluster = Brokers([1, 2, 3, 3])
+
+    async def ask(leader: int, its: Collection[Partition]) -> Mapping[Partition, int | ErrorCode]:
+        asked.append(leader)
+        if leader != 3:
+            await cluster.waiting.sleep(30)
+        again = ErrorCode.NOT_LEADER_OR_FOLLOWER if asked.count(3) == 1 else 13
+        return {partition: 12 if partition[1] == 2 else again for partition in its}
+
+    async def main() -> None:
+        results = await cluster.at_leaders(of_t(0, 1, 2, 3), ask)
+        assert [str(results["t", index]) for index in (0, 1)] == [
+            "REQUEST_TIMED_OUT: Timed out waiting for a node assignment. Call: listOffsets"
+        ] * 2
+        assert (results["t", 2], results["t", 3]) == (12, 13)
+
+    cluster.call = "listOffsets"
+    alone.run(main)
+    assert asked[:4] == [1, 2, 3, 3]  # in the second round those that were silent come last
+
+
 def test_a_leaders_refusal_is_that_of_all_its_partitions() -> None:
     refused = ApiError(ErrorCode.UNSUPPORTED_VERSION, "too old")
-    results, asked = outcome(TwoBrokers([1, 2, 1]), of_t(0, 1, 2), {0: refused, 1: 11})
+    results, asked = outcome(Brokers([1, 2, 1]), of_t(0, 1, 2), {0: refused, 1: 11})
     unsupported = ErrorCode.UNSUPPORTED_VERSION
     assert results == {("t", 0): unsupported, ("t", 1): 11, ("t", 2): unsupported}
     assert asked == [(1, [0, 2]), (2, [1])]
@@ -116,7 +139,7 @@ def test_a_leaders_refusal_is_that_of_all_its_partitions() -> None:
 
 def test_who_has_no_leader_to_the_end_is_told_so() -> None:
     partitions = [("t", 0), ("t", 1), ("t", 5), ("missing", 0)]
-    results, asked = outcome(TwoBrokers([-1, 2]), partitions, {1: 11})
+    results, asked = outcome(Brokers([-1, 2]), partitions, {1: 11})
     assert results == {
         ("t", 0): ErrorCode.LEADER_NOT_AVAILABLE,
         ("t", 1): 11,
@@ -127,12 +150,12 @@ def test_who_has_no_leader_to_the_end_is_told_so() -> None:
 
 
 def test_what_a_leader_leaves_out_is_its_mistake() -> None:
-    results, _ = outcome(TwoBrokers([1, 1]), of_t(0, 1), {0: None, 1: 11})
+    results, _ = outcome(Brokers([1, 1]), of_t(0, 1), {0: None, 1: 11})
     assert results == {("t", 0): ErrorCode.UNKNOWN_SERVER_ERROR, ("t", 1): 11}
 
 
 def test_where_nobody_answers_each_partition_is_told() -> None:
-    class Silent(TwoBrokers):
+    class Silent(Brokers):
         async def metadata(self, topics: Collection[str] | None = None, **_: object) -> MetadataResponse:
             await self.waiting.sleep(30)
             pytest.fail("it was not ended")

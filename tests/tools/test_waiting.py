@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,17 +25,25 @@ from tests.broker_process import REPOSITORY
 from wire.messages.metadata import MetadataRequest, MetadataResponse
 
 WITHOUT_TRIO = (
-    "broker_api_versions",
-    "configs",
-    "consumer_groups",
-    "delete_records",
-    "dump_log",
-    "get_offsets",
-    "leader_election",
-    "log_dirs",
-    "reassign_partitions",
-    "topics",
-    "transactions",
+    "kbroker.cli.health",
+    "kbroker.cli.scripts.cluster",
+    "kbroker.cli.scripts.metadata_quorum",
+    *(
+        f"kbroker.tools.{command}"
+        for command in (
+            "broker_api_versions",
+            "configs",
+            "consumer_groups",
+            "delete_records",
+            "dump_log",
+            "get_offsets",
+            "leader_election",
+            "log_dirs",
+            "reassign_partitions",
+            "topics",
+            "transactions",
+        )
+    ),
 )
 
 Run = Callable[[Callable[[], Awaitable[None]]], object]
@@ -159,7 +169,8 @@ def test_nobody_there_is_a_lost_connection(way: tuple[Run, type[Waiting]]) -> No
             await waiting_class().network.connect("127.0.0.1", port)
         with pytest.raises(ConnectionLost, match=r"no connection to no-such-host\.invalid:1"):
             await waiting_class().network.connect("no-such-host.invalid", 1)
-        assert not await waiting_class().has_address("no-such-host.invalid")
+        for unknown in ("no-such-host.invalid", "a..b", "x" * 64):
+            assert not await waiting_class().has_address(unknown)
         assert await waiting_class().has_address("127.0.0.1")
 
     with listening() as listener:
@@ -189,6 +200,87 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
         begun = time.monotonic()
         alone.run(main)
         assert time.monotonic() - begun >= 1
+
+
+def test_a_kind_of_address_that_the_kernel_lacks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as answering:
+        lacking = (socket.AF_INET, socket.SOCK_STREAM, 255, "", ("127.0.0.1", 1))  # no such protocol
+        found = (socket.AF_INET, socket.SOCK_STREAM, 0, "", answering.getsockname())
+        answers = [[lacking, found], [lacking]]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.pop(0))
+
+        async def main() -> None:
+            network = Alone().network
+            (await network.connect("twice.invalid", 9092)).close()
+            with pytest.raises(ConnectionLost, match="not supported"):
+                await network.connect("once.invalid", 9092)
+
+        alone.run(main)
+
+
+class SilentNameService:
+    """Takes questions and does not answer before the test is over."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def __call__(self, host: str, port: object, *_: object, flags: int = 0, **__: object) -> list[object]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror
+        self.over.wait(30)
+        return []
+
+
+@pytest.fixture
+def silent_name_service(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    service = SilentNameService()
+    monkeypatch.setattr(socket, "getaddrinfo", service)
+    yield
+    service.over.set()
+
+
+@pytest.mark.usefixtures("silent_name_service")
+def test_a_name_service_that_does_not_answer_has_no_more_time_than_there_is() -> None:
+    async def main() -> None:
+        waiting = Alone()
+        with waiting.move_on_after(0.2) as block:
+            await waiting.network.connect("host.invalid", 9092)
+        assert block.cancelled_caught
+
+    begun = time.monotonic()
+    alone.run(main)
+    assert 0.2 <= time.monotonic() - begun < 10
+
+
+@pytest.mark.usefixtures("silent_name_service")
+def test_waiting_for_the_name_service_can_be_interrupted() -> None:
+    async def main() -> None:
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+        await Alone().has_address("host.invalid")
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        alone.run(main)
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_there_is_no_such_time_limit(way: tuple[Run, type[Waiting]], seconds: float) -> None:
+    run, waiting_class = way
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match=r"seconds|limit"):
+            waiting_class().move_on_after(seconds)
+
+    run(main)
+
+
+@pytest.mark.parametrize("key", ["default.api.timeout.ms", "request.timeout.ms"])
+def test_time_outs_are_not_negative(key: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"Invalid value -1 for configuration {key}: Value must be at least 0"
+    ):
+        Cluster(Alone(), "h:1", {key: "-1"})
 
 
 def test_a_cluster_that_does_not_answer_costs_no_more_than_its_time(
@@ -229,7 +321,7 @@ def test_who_is_no_task_waits_alone() -> None:
 
 
 def test_commands_that_ask_one_thing_after_another_do_not_import_trio() -> None:
-    lines = ["import sys", *(f"import kbroker.tools.{name}" for name in WITHOUT_TRIO)]
+    lines = ["import sys", *(f"import {name}" for name in WITHOUT_TRIO)]
     lines.append("print(*(name for name in ('trio', 'asyncio') if name in sys.modules))")
     ended = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], cwd=REPOSITORY, capture_output=True, text=True, check=True
